@@ -1,0 +1,20 @@
+# Fuzz targets. make check replays their corpora; to look for more, build one
+# with clang -fsanitize=fuzzer,address,undefined and without fuzz-main.c, as
+# tests/fuzz/run does.
+fuzz_targets = \
+	%D%/fuzz-account \
+	%D%/fuzz-folder-map \
+	%D%/fuzz-job \
+	%D%/fuzz-redact \
+	%D%/fuzz-reply-class \
+	%D%/fuzz-trace-header
+check_PROGRAMS += $(fuzz_targets)
+TESTS += $(fuzz_targets)
+%C%_fuzz_account_SOURCES = %D%/fuzz-account.c %D%/fuzz-main.c %D%/fuzz.h
+%C%_fuzz_folder_map_SOURCES = %D%/fuzz-folder-map.c %D%/fuzz-main.c %D%/fuzz.h
+%C%_fuzz_job_SOURCES = %D%/fuzz-job.c %D%/fuzz-main.c %D%/fuzz.h
+%C%_fuzz_job_LDADD = $(pull_libs)
+%C%_fuzz_redact_SOURCES = %D%/fuzz-redact.c %D%/fuzz-main.c %D%/fuzz.h
+%C%_fuzz_reply_class_SOURCES = %D%/fuzz-reply-class.c %D%/fuzz-main.c %D%/fuzz.h
+%C%_fuzz_trace_header_SOURCES = %D%/fuzz-trace-header.c %D%/fuzz-main.c \
+	%D%/fuzz.h

@@ -1,0 +1,60 @@
+# Unit tests: one program per file of code. They need neither root nor network.
+dist_check_SCRIPTS += tests/check-layers.sh
+TESTS += tests/check-layers.sh
+AM_TESTS_ENVIRONMENT = top_srcdir='$(top_srcdir)'; export top_srcdir;
+
+# tests of pure files
+unit_core_tests = \
+	tests/unit/test-account \
+	tests/unit/test-account-change \
+	tests/unit/test-folder-map \
+	tests/unit/test-lmtp-verdict \
+	tests/unit/test-net-policy \
+	tests/unit/test-redact \
+	tests/unit/test-reply-class \
+	tests/unit/test-sync-plan \
+	tests/unit/test-trace-header
+LDADD = plugins/imapsync-pull/libcore.la $(LIBDOVECOT) $(CHECK_LIBS)
+
+# tests of doors
+unit_pull_tests = \
+	tests/unit/test-account-store \
+	tests/unit/test-inflight \
+	tests/unit/test-job \
+	tests/unit/test-run-queue \
+	tests/unit/test-secret \
+	tests/unit/test-spool \
+	tests/unit/test-state-db
+unit_pull_libs = $(pull_libs) $(CHECK_LIBS)
+tests_unit_test_account_store_LDADD = $(unit_pull_libs)
+tests_unit_test_inflight_LDADD = $(unit_pull_libs)
+tests_unit_test_job_LDADD = $(unit_pull_libs)
+tests_unit_test_run_queue_LDADD = $(unit_pull_libs)
+tests_unit_test_secret_LDADD = $(unit_pull_libs)
+tests_unit_test_spool_LDADD = $(unit_pull_libs)
+tests_unit_test_state_db_LDADD = $(unit_pull_libs)
+
+# what integration tests use
+tools = \
+	tests/tools/imap-probe \
+	tests/tools/lmtp-inject \
+	tests/tools/lmtp-sink
+check_PROGRAMS += $(tools)
+tests_tools_imap_probe_LDADD = $(pull_libs)
+tests_tools_lmtp_inject_LDADD = $(pull_libs)
+tests_tools_lmtp_sink_LDADD = $(pull_libs)
+
+# what benchmarks measure against; it needs no Dovecot
+check_PROGRAMS += tests/bench/lmtp-client
+tests_bench_lmtp_client_LDADD =
+
+if HAVE_CHECK
+check_PROGRAMS += $(unit_core_tests) $(unit_pull_tests)
+TESTS += $(unit_core_tests) $(unit_pull_tests)
+endif
+
+# make check-valgrind: the same, each object watched
+check-valgrind:
+	$(MAKE) $(AM_MAKEFLAGS) check CK_FORK=no \
+		LOG_COMPILER='valgrind -q --error-exitcode=99 --leak-check=full'
+.PHONY: check-valgrind
