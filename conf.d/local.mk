@@ -1,0 +1,23 @@
+conf_files = conf.d/90-imapsync-pull.conf
+dist_noinst_DATA += $(conf_files)
+
+# What an admin may have changed is left alone.
+install-data-local:
+	$(MKDIR_P) '$(DESTDIR)$(confdir)'
+	@for file in $(conf_files); do \
+		dest='$(DESTDIR)$(confdir)'/$${file##*/}; \
+		if test -e "$$dest" && \
+		   ! cmp -s '$(srcdir)'/$$file "$$dest"; then \
+			echo "$$dest exists and differs: kept"; \
+		else \
+			$(INSTALL_DATA) '$(srcdir)'/$$file "$$dest"; \
+		fi; \
+	done
+
+uninstall-local:
+	@for file in $(conf_files); do \
+		dest='$(DESTDIR)$(confdir)'/$${file##*/}; \
+		if cmp -s '$(srcdir)'/$$file "$$dest"; then \
+			rm -f "$$dest"; \
+		fi; \
+	done

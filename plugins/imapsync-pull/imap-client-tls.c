@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "lib.h"
+#include "buffer.h"
+#include "istream.h"
+#include "ostream.h"
+#include "hash-method.h"
+#include "hex-binary.h"
+/* The public header has no way to the peer's certificate, which a pin and a
+   short reason need: this one has the SSL object. */
+#include "iostream-openssl.h"
+#include "dovecot-compat.h"
+#include "imap-client-private.h"
+
+#include <openssl/x509.h>
+
+/* lower case hex SHA-256 of the peer's SubjectPublicKeyInfo, or NULL */
+static const char *tls_get_key_hash(SSL *ssl)
+{
+	const struct hash_method *sha256 = hash_method_lookup("sha256");
+	unsigned char *der = NULL;
+	X509 *cert = SSL_get_peer_certificate(ssl);
+	buffer_t *hash;
+	int len;
+
+	if (cert == NULL)
+		return NULL;
+	len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
+	X509_free(cert);
+	if (len <= 0)
+		return NULL;
+	hash = t_hash_data(sha256, der, len);
+	OPENSSL_free(der);
+	return binary_to_hex(hash->data, hash->used);
+}
+
+static int tls_check_pin(struct imap_client *client, const char **error_r)
+{
+	const char *hash = tls_get_key_hash(client->ssl->ssl);
+
+	if (hash == NULL) {
+		*error_r = "server sent no certificate";
+		return -1;
+	}
+	if (strcasecmp(hash, client->set.tls_pin) != 0) {
+		*error_r = t_strdup_printf("server has another public key than "
+			"the pinned one: sha256 %s", hash);
+		return -1;
+	}
+	return 0;
+}
+
+static int tls_check_certificate(struct imap_client *client,
+				 const char **error_r)
+{
+	long result = SSL_get_verify_result(client->ssl->ssl);
+	const char *error;
+
+	if (ssl_iostream_check_cert_validity(client->ssl, client->set.host,
+					     &error) == 0)
+		return 0;
+	/* the library's own text has the certificate's names in it */
+	if (result != X509_V_OK)
+		*error_r = X509_verify_cert_error_string(result);
+	else if (ssl_iostream_has_valid_client_cert(client->ssl))
+		*error_r = "certificate is for another host";
+	else
+		*error_r = error;
+	return -1;
+}
+
+static int tls_handshaked(const char **error_r, void *context)
+{
+	struct imap_client *client = context;
+	const char *error = NULL;
+	int ret = 0;
+
+	if (client->set.tls_pin != NULL)
+		ret = tls_check_pin(client, &error);
+	else if (client->set.tls_verify)
+		ret = tls_check_certificate(client, &error);
+	if (ret < 0) {
+		client->tls_error = p_strdup(client->pool, error);
+		*error_r = client->tls_error;
+	}
+	return ret;
+}
+
+int imap_client_tls_init(struct imap_client *client, const char **error_r)
+{
+	struct ssl_iostream_settings set;
+	struct istream *input = client->input;
+	struct ostream *output = client->output;
+	const char *error;
+	int ret;
+
+	i_zero(&set);
+	set.min_protocol = "TLSv1.2";
+	set.ca_file = client->set.ca_file;
+	set.skip_crl_check = TRUE;
+	set.verify_remote_cert = TRUE;
+	/* tls_handshaked() decides alone then */
+	set.allow_invalid_cert = !client->set.tls_verify ||
+		client->set.tls_pin != NULL;
+	if (ssl_iostream_client_context_cache_get(&set, &client->ssl_ctx,
+						  error_r) < 0)
+		return -1;
+	/* takes our references over, on some failures too */
+	i_stream_ref(input);
+	o_stream_ref(output);
+	ret = io_stream_create_ssl_client(client->ssl_ctx, client->set.host,
+					  &set, &client->input, &client->output,
+					  &client->ssl, &error);
+	if (ret < 0) {
+		*error_r = error;
+		return -1;
+	}
+	i_stream_unref(&input);
+	o_stream_unref(&output);
+	ssl_iostream_set_handshake_callback(client->ssl, tls_handshaked,
+					    client);
+	return 0;
+}
+
+int imap_client_tls_continue(struct imap_client *client, const char **error_r)
+{
+	if (i_stream_read(client->input) == -1) {
+		*error_r = client->tls_error;
+		if (*error_r == NULL)
+			*error_r = ssl_iostream_get_last_error(client->ssl);
+		if (*error_r == NULL)
+			*error_r = "connection closed in the handshake";
+		return -1;
+	}
+	return ssl_iostream_is_handshaked(client->ssl) ? 1 : 0;
+}
+
+const char *imap_client_tls_get_detail(struct imap_client *client)
+{
+	const char *hash = tls_get_key_hash(client->ssl->ssl);
+
+	return t_strdup_printf("%s, key sha256 %s",
+		ssl_iostream_get_security_string(client->ssl),
+		hash == NULL ? "none" : hash);
+}
+
+void imap_client_tls_deinit(struct imap_client *client)
+{
+	ssl_iostream_destroy(&client->ssl);
+	if (client->ssl_ctx != NULL)
+		ssl_iostream_context_unref(&client->ssl_ctx);
+}

@@ -1,0 +1,200 @@
+#ifndef IMAPSYNC_IMAP_CLIENT_H
+#define IMAPSYNC_IMAP_CLIENT_H
+
+#include "net.h"
+#include "imap-arg.h"
+#include "core/net-policy.h"
+#include "core/reply-class.h"
+#include "core/account.h"
+
+/* One IMAP connection to a server that is not trusted. Commands are pipelined,
+   literals of message bodies are streamed, every wait has a deadline, every
+   size a limit. Runs in the ioloop that was current at imap_client_init(), and
+   opens one connection in its life.
+
+   A callback is never called before the call that asked for it returns, and
+   exactly once: on success, failure and abort alike. Any callback may deinit
+   the client; what it was given stays valid until it returns.
+
+   The process must ignore SIGPIPE, as Dovecot's services do. (Dovecot installs
+   an imap-client.h of its own: outside this directory include ours by path.) */
+
+struct imap_client;
+
+struct imap_client_settings {
+	const char *host;
+	in_port_t port;
+	enum account_security security;
+	/* issuer, dates and host name of the certificate must be right */
+	bool tls_verify;
+	/* hex SHA-256 of the SubjectPublicKeyInfo, or NULL. It names the one
+	   key that is right: nothing else is asked of the certificate then (as
+	   RFC 7671, 5.1 has it), and no other certificate is good enough. */
+	const char *tls_pin;
+	/* CA bundle, NULL or "" = the system's */
+	const char *ca_file;
+
+	const char *login, *secret;
+	/* SASL authentication id if it is not login (login is authzid then) */
+	const char *master_user;
+	/* SASL mechanism, or "auto": the safest one for passwords that both
+	   sides have, else the LOGIN command unless LOGINDISABLED */
+	const char *auth_mechanism;
+
+	/* addresses that may be connected to; the one checked is the one
+	   connected to. Must outlive the client. */
+	const struct net_policy *policy;
+	/* dns-client socket, absolute path */
+	const char *dns_client_socket_path;
+
+	/* DNS, TCP connect (per address), TLS handshake, greeting, each command
+	   of the login: all of it, however the bytes drip in */
+	unsigned int connect_timeout_msecs;
+	/* no byte from the server while a command waits; also the stretch over
+	   which an unfinished response must come in at 16 kB a minute */
+	unsigned int idle_timeout_msecs;
+	/* longest line outside streamed literals, longest response without
+	   them, and largest literal that is not a message body. The input
+	   buffer grows to twice this if it must. */
+	size_t max_line_size;
+	/* largest streamed literal accepted, 0 = any; a bigger announcement
+	   ends the connection */
+	uoff_t max_literal_size;
+	/* input buffer: the largest piece a literal comes in */
+	size_t input_buffer_size;
+	struct event *event_parent;
+};
+
+/* Why the connection, or one command, failed. Strings live until the callback
+   returns, those of imap_client_get_error() as long as the client. */
+struct imap_client_error {
+	enum reply_class class;
+	/* for the admin, one line, remote words already redacted:
+	   "imap.example.org:993: TLS: certificate has expired" */
+	const char *text;
+	/* more for the admin's log alone, or NULL: which addresses were tried
+	   and why each of them failed */
+	const char *detail;
+	/* what the server asked to wait, 0 = it did not */
+	unsigned int wait_secs;
+};
+
+enum imap_reply_status {
+	IMAP_REPLY_OK,
+	IMAP_REPLY_NO,
+	IMAP_REPLY_BAD,
+	/* connection ended before the tagged reply */
+	IMAP_REPLY_LOST,
+};
+
+struct imap_client_reply {
+	enum imap_reply_status status;
+	/* response code name in upper case or NULL, and its arguments, raw */
+	const char *code, *code_args;
+	/* the words behind the code, raw, never NULL: only for reply_class and
+	   redact */
+	const char *text;
+	/* set unless status is OK: classed by the step of the command */
+	const struct imap_client_error *error;
+};
+
+typedef void imap_client_reply_callback_t(const struct imap_client_reply *reply,
+					  void *context);
+
+/* Steps of connecting, for account test; each is reported when it is over. */
+enum imap_client_step {
+	IMAP_CLIENT_STEP_DNS,
+	IMAP_CLIENT_STEP_TCP,
+	IMAP_CLIENT_STEP_TLS,
+	IMAP_CLIENT_STEP_LOGIN,
+};
+
+struct imap_client_callbacks {
+	/* One step of connecting is over. error is NULL on success; detail
+	   says what was reached ("192.0.2.7:993", "TLSv1.3 ..."), never NULL,
+	   printable. May be NULL. */
+	void (*step)(enum imap_client_step step, const char *detail,
+		     const struct imap_client_error *error, void *context);
+
+	/* Untagged response. name is upper case ("FETCH", "LIST", "EXISTS",
+	   "OK", ...). num is the number before the name, or 0. args follow the
+	   name, as sent: nothing is known of them but that they parse (and that
+	   FETCH has one list of name-value pairs). For OK/NO/BAD/BYE args hold
+	   the text as one atom, and code, code_args are set. For FETCH with a
+	   streamed literal: called once, after the literal, with the literal
+	   itself missing from args (its BODY[...] item followed by an empty
+	   string). Responses from before the end of the login are not shown. */
+	void (*untagged)(const char *name, uint32_t num,
+			 const struct imap_arg *args,
+			 const char *code, const char *code_args,
+			 void *context);
+
+	/* A message body literal (BODY[...] or RFC822 item of a FETCH) begins;
+	   size is exact. args_before are those of untagged() as far as they
+	   came, ending in the item itself and an empty string. A body sent as
+	   a quoted string that is not empty takes this way too. Return FALSE
+	   to have it read and thrown away: no literal_data(), no
+	   literal_end(). */
+	bool (*literal_begin)(uint32_t seq, const struct imap_arg *args_before,
+			      uoff_t size, void *context);
+	/* Its next bytes. */
+	void (*literal_data)(const unsigned char *data, size_t size,
+			     void *context);
+	/* All announced bytes are there. Whether the announcement was true is
+	   known at the untagged() of this response, and what is needed to
+	   accept the message, the UID say, may still follow there: do not
+	   accept it before. A connection that dies in the middle calls nothing
+	   more than the pending reply callbacks with LOST. */
+	void (*literal_end)(void *context);
+};
+
+struct imap_client *
+imap_client_init(const struct imap_client_settings *set,
+		 const struct imap_client_callbacks *callbacks, void *context);
+/* Disconnects without goodbye and aborts what is pending: the callbacks are
+   called with LOST before this returns. */
+void imap_client_deinit(struct imap_client **client);
+
+/* Resolve, check, connect, TLS, greeting, login. callback gets OK or the
+   failure: NO or BAD with code and words if the server refused the login, else
+   LOST; the connection is closed then. After OK the capabilities are those
+   announced after login. */
+void imap_client_connect(struct imap_client *client,
+			 imap_client_reply_callback_t *callback, void *context);
+
+/* TRUE if the server announced it (case-insensitive). */
+bool imap_client_has_capability(struct imap_client *client, const char *name);
+
+/* Queue a command, without tag and CRLF. Sent at once behind those before it;
+   LOST if the connection is closed. Not before the connect callback said OK.
+   step classes its failure. A command may hold arguments written by
+   imap_client_quote() only: never raw remote or user bytes. */
+void imap_client_command(struct imap_client *client, enum reply_step step,
+			 const char *command,
+			 imap_client_reply_callback_t *callback, void *context);
+/* Append an astring: quoted if it can be, else a literal, which the client
+   sends when the server asks for it (or at once with LITERAL+ / LITERAL-,
+   RFC 7888). */
+void imap_client_quote(string_t *dest, const char *value);
+
+/* Stop and go on reading from the server: back-pressure. Deadlines rest while
+   paused. Pauses nest. Nothing is read while paused, from within a callback
+   too: what is buffered waits for the ioloop after the resume (only a body that
+   came as a quoted string is given to its end). Not before the connect callback
+   said OK. */
+void imap_client_pause(struct imap_client *client);
+void imap_client_resume(struct imap_client *client);
+
+/* What ended the connection, or NULL while it lives. */
+const struct imap_client_error *
+imap_client_get_error(struct imap_client *client);
+
+/* LOGOUT; callback after the server's answer, EOF or 2 seconds. */
+void imap_client_logout(struct imap_client *client,
+			imap_client_reply_callback_t *callback, void *context);
+
+/* Bytes read from and written to the server so far, TLS payload. */
+void imap_client_get_traffic(struct imap_client *client, uoff_t *in_r,
+			     uoff_t *out_r);
+
+#endif

@@ -1,0 +1,74 @@
+#ifndef IMAPSYNC_SETTINGS_H
+#define IMAPSYNC_SETTINGS_H
+
+struct mail_user;
+struct master_service;
+struct setting_parser_info;
+
+/* All settings of imapsync-pull, whichever Dovecot dialect they were written
+   in. settings.c is the only file that reads them. They are global, written
+   at the top level of Dovecot's configuration (conf.d/90-imapsync-pull.conf),
+   and the same for service, worker and lmtp: userdb cannot change them.
+
+   Paths here are complete: what the configuration gives as a relative path has
+   been put under the directory named with each. */
+struct imapsync_settings {
+	/* dict URI of the accounts; default
+	   file:<imapsync_pull_service_dir>/accounts:lock=flock */
+	const char *imapsync_pull_dict;
+	/* directory of the service: keys, accounts; relative to Dovecot's
+	   state_dir; default imapsync-pull */
+	const char *imapsync_pull_service_dir;
+	/* file with the sealing keys, made at first use; relative to
+	   imapsync_pull_service_dir; default master.key */
+	const char *imapsync_pull_key_file;
+	/* file with the header key, which lmtp reads too; relative to
+	   imapsync_pull_service_dir; default header.key */
+	const char *imapsync_pull_header_key_file;
+	/* sync state beside the mail; %h, %u and the other variables of a mail
+	   user are expanded by imapsync_settings_for_user(); default
+	   %h/.imapsync-pull */
+	const char *imapsync_pull_state_dir;
+	/* LMTP server that gets new mail: unix socket path (relative to
+	   base_dir) or host:port; default lmtp */
+	const char *imapsync_pull_lmtp;
+	/* LMTP connections at once for one run; default 3 */
+	unsigned int imapsync_pull_lmtp_connections;
+	/* networks that are not public but allowed; default none */
+	const char *imapsync_pull_allowed_networks;
+	/* ports accounts may name, or "any"; default "143 993" */
+	const char *imapsync_pull_allowed_ports;
+	/* hosts that may be used with security=none, and with tls_verify=no;
+	   space separated host masks; default none */
+	const char *imapsync_pull_allow_cleartext;
+	const char *imapsync_pull_allow_no_verify;
+	/* CA bundle for remote servers; default: the system's */
+	const char *imapsync_pull_ca_file;
+	/* auto, batch, storage: see the admin guide; default auto */
+	const char *imapsync_pull_fsync;
+	/* most runs at once over all accounts; default 10 */
+	unsigned int imapsync_pull_max_runs;
+	/* space separated source IPs, ... (later) */
+};
+
+/* The definition of all of the above for Dovecot's settings parser. */
+extern const struct setting_parser_info imapsync_setting_parser_info;
+
+/* For service and worker main(): call after master_getopt() and before
+   privileges are dropped (the configuration socket is root's). The first call
+   of a process reads, later ones return the same. A process that has read
+   Dovecot's settings already keeps them as they are; it must have been started
+   with MASTER_SERVICE_FLAG_KEEP_CONFIG_OPEN then, as lmtp is.
+   The struct lives as long as the process. Returns 0, or -1 and error_r. */
+int imapsync_settings_read(struct master_service *service,
+			   const struct imapsync_settings **set_r,
+			   const char **error_r);
+
+/* For the lmtp plugin and the worker's user: the settings as the mail user
+   sees them, state_dir expanded. Allocated from user->pool. Returns 0, or -1
+   and error_r (also when the user has no home and state_dir needs one). */
+int imapsync_settings_for_user(struct mail_user *user,
+			       const struct imapsync_settings **set_r,
+			       const char **error_r);
+
+#endif
