@@ -1,0 +1,274 @@
+"""One private Dovecot: its files, its processes, its doors."""
+
+import base64
+import dataclasses
+import functools
+import imaplib
+import json
+import os
+import signal
+import smtplib
+import subprocess
+import urllib.request
+
+from . import config, processes
+from .log import Log
+from .scratch import MAIL_UID, free_port, sanitized_programs, stage_dir
+from .wait import wait_for
+
+PLUGIN = "usr/lib/dovecot/modules/lib95_imapsync_pull_plugin.so"
+SETTINGS = "usr/lib/dovecot/modules/settings/libimapsync_pull_settings.so"
+CONF = "etc/dovecot/conf.d/90-imapsync-pull.conf"
+
+LOCATIONS = {
+    "maildir": "maildir:~/Maildir",
+    "sdbox": "sdbox:~/sdbox",
+    "mdbox": "mdbox:~/mdbox",
+}
+
+
+@dataclasses.dataclass
+class DoveadmResult:
+    """What a doveadm command said."""
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self):
+        """The rows of a command that was run with json=True."""
+        return json.loads(self.out) if self.out.strip() else []
+
+
+@dataclasses.dataclass
+class User:
+    name: str
+    password: str
+    uid: int
+    home: str
+    mail_format: str
+
+
+class Dovecot:
+    """Made by remote_dovecot() and local_dovecot(); add users, then start()."""
+
+    def __init__(self, scratch, name, ours=False, mail_fsync="optimized"):
+        self.name, self.ours, self.scratch = name, ours, scratch
+        self.dir = scratch.path / name
+        self.dir.mkdir()
+        (self.dir / "home").mkdir()
+        self.ports = {"imap_port": free_port(), "imaps_port": free_port()}
+        self.api_key = f"key-of-{name}"
+        self.log = Log(self.dir / "dovecot.log")
+        self.users = {}
+        self._parts = [config.BASE.format(
+            dir=self.dir, name=name, mail_fsync=mail_fsync, **self.ports)]
+        self._master = None
+        scratch.instances.append(self)
+
+    # -- before it starts
+
+    def configure(self, text, **values):
+        """Add to the configuration. Needs restart() if it runs already."""
+        self._parts.append(text.format(**values) if values else text)
+
+    def add_user(self, name, password="secret", uid=MAIL_UID,
+                 mail_format="maildir", location=None, fields=()):
+        """A mail user, also while Dovecot runs. All users share one uid
+        unless one is given. location: mail_location if mail_format's usual
+        one will not do; fields: more userdb fields ("quota_rule=...")."""
+        home = self.dir / "home" / name
+        home.mkdir()
+        os.chown(home, uid, uid)
+        mail = location or LOCATIONS[mail_format]
+        self.users[name] = User(name, password, uid, str(home), mail_format)
+        extra = " ".join(f"userdb_{field}"
+                         for field in (f"mail={mail}", *fields))
+        with open(self.dir / "users", "a", encoding="utf-8") as users:
+            users.write(f"{name}:{password}:{uid}:{uid}::{home}::{extra}\n")
+        return self.users[name]
+
+    def set_password(self, name, password):
+        """Change a password; Dovecot sees it at the next login."""
+        path = self.dir / "users"
+        lines = path.read_text().splitlines()
+        self.users[name].password = password
+        for i, line in enumerate(lines):
+            user, _old, rest = line.split(":", 2)
+            if user == name:
+                lines[i] = f"{user}:{password}:{rest}"
+        new = self.dir / "users.new"
+        new.write_text("\n".join(lines) + "\n")
+        # passwd-file compares size and time: never the same twice
+        stat = path.stat()
+        os.utime(new, (stat.st_atime, stat.st_mtime + 2))
+        new.rename(path)
+
+    def sieve(self, user, script):
+        """The user's active Sieve script."""
+        home, uid = self.users[user].home, self.users[user].uid
+        path = os.path.join(home, ".dovecot.sieve")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(script)
+        os.chown(path, uid, uid)
+
+    # -- its life
+
+    @property
+    def conf(self):
+        return self.dir / "dovecot.conf"
+
+    def _command(self, *words):
+        words = [*map(str, words)]
+        return self.scratch.inside(words) if self.ours else words
+
+    def start(self):
+        self.conf.write_text("\n".join(self._parts))
+        # it ends with us, however we end
+        self._master = subprocess.Popen(
+            self._command("setpriv", "--pdeathsig", "TERM",
+                          "dovecot", "-F", "-c", self.conf),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True)
+        wait_for(self._ready, what=f"{self.name} to answer")
+        return self
+
+    def _ready(self):
+        if self._master.poll() is not None:
+            raise SystemExit(f"{self.name} did not start:\n"
+                             f"{self._master.stderr.read()}{self.log.text()}")
+        imaplib.IMAP4("127.0.0.1", self.port("imap")).shutdown()
+        return True
+
+    def stop(self, patience=10):
+        """Stop it, and whatever it started."""
+        if self._master is None:
+            return
+        below = processes.descendants(self._master.pid)
+        self._master.terminate()
+        # Asked by the master, they end at once. The master itself and its log
+        # process then linger for seconds, with nobody left to wait for: once
+        # the log process sleeps, it has written all.
+        try:
+            wait_for(lambda: not processes.living(below, but="log"), patience)
+        except AssertionError:
+            pass
+        self._wait_for_log(below)
+        self._master.kill()
+        self._master.wait()
+        for pid in processes.living(below):
+            os.kill(pid, signal.SIGKILL)
+        self._master.stderr.close()
+        self._master = None
+
+    @staticmethod
+    def _wait_for_log(below):
+        for pid, program in below.items():
+            if program == "log":
+                wait_for(functools.partial(processes.asleep, pid),
+                         what="the log to be written")
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    # -- its doors
+
+    def port(self, service):
+        return self.ports[f"{service}_port"]
+
+    def socket(self, name):
+        """Path of a unix socket under base_dir."""
+        return str(self.dir / "run" / name)
+
+    def imap(self, user, tls=False):
+        """A logged in imaplib connection."""
+        if tls:
+            client = imaplib.IMAP4_SSL("localhost", self.port("imaps"))
+        else:
+            client = imaplib.IMAP4("127.0.0.1", self.port("imap"))
+        client.login(user, self.users[user].password)
+        return client
+
+    def lmtp(self):
+        """An LMTP connection (smtplib)."""
+        return smtplib.LMTP(self.socket("lmtp"))
+
+    def deliver(self, user, content, sender="sender@example.org"):
+        """Hand one message to LMTP; raises if it is refused."""
+        with self.lmtp() as client:
+            client.sendmail(sender, [user], content)
+
+    def doveadm_command(self, *args):
+        """The words of a doveadm command line that talks to this Dovecot."""
+        return self._command("doveadm", "-c", self.conf, *args)
+
+    def doveadm(self, *args, stdin=None, json=False, timeout=300):
+        """Run doveadm to its end."""
+        words = (("-f", "json") if json else ()) + args
+        done = subprocess.run(
+            self.doveadm_command(*words), input=stdin or "", text=True,
+            capture_output=True, timeout=timeout)
+        return DoveadmResult(done.returncode, done.stdout, done.stderr)
+
+    def api(self, command, **parameters):
+        """One command over doveadm's HTTP API. Returns the rows; raises
+        RuntimeError with what the API answered if it is an error."""
+        body = json.dumps([[command, parameters, "tag"]]).encode()
+        key = base64.b64encode(self.api_key.encode()).decode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port('http')}/doveadm/v1", body,
+            {"Authorization": f"X-Dovecot-API {key}",
+             "Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=300) as answer:
+            kind, value, _tag = json.load(answer)[0]
+        if kind != "doveadmResponse":
+            raise RuntimeError(f"{command}: {value}")
+        return value
+
+    # -- its processes
+
+    def pids(self, program=None):
+        """Processes below the master, all or of one program."""
+        return [pid for pid, name
+                in processes.descendants(self._master.pid).items()
+                if program in (None, name)]
+
+    def kill(self, pid, signum=signal.SIGKILL):
+        """Signal a process of this Dovecot, and no other."""
+        if pid not in self.pids():
+            raise ValueError(f"process {pid} is not one of {self.name}'s")
+        os.kill(pid, signum)
+
+
+def remote_dovecot(scratch, name="remote", capability=None, tls=True,
+                   **options):
+    """A stock IMAP server, as somebody else's: none of our files."""
+    instance = Dovecot(scratch, name, **options)
+    instance.configure("protocols = imap\n")
+    if tls:
+        cert, key = scratch.ca().issue(name)
+        instance.configure(config.TLS, cert=cert, key=key)
+    if capability:
+        instance.configure(config.CAPABILITY, capability=capability)
+    return instance
+
+
+def local_dovecot(scratch, name="local", plugin=True, **options):
+    """The server the mail comes to, with our files. Without plugin the lmtp
+    process does not load ours."""
+    instance = Dovecot(scratch, name, ours=True, **options)
+    instance.ports.update(http_port=free_port(), submission_port=free_port())
+    plugins = "sieve"
+    if plugin and (stage_dir() / PLUGIN).exists():
+        plugins += " imapsync_pull"
+    instance.configure(
+        config.LOCAL, lmtp_plugins=plugins, api_key=instance.api_key,
+        http_port=instance.port("http"),
+        submission_port=instance.port("submission"))
+    if (stage_dir() / SETTINGS).exists():
+        instance.configure(config.IMAPSYNC, conf=stage_dir() / CONF,
+                           ca=scratch.ca().cert)
+    if sanitized_programs():
+        instance.configure(config.SANITIZED)
+    return instance
