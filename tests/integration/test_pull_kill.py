@@ -8,34 +8,26 @@ import signal
 import sqlite3
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
 from pull_rig import FORMATS, Account
-from rig import (Corpus, assert_same, fill_maildir, local_dovecot, snapshot,
-                 wait_for)
+from rig import (Corpus, Relay, assert_same, fill_maildir, local_dovecot,
+                 snapshot, wait_for)
 from rig import processes
 
 WORKER = "imapsync-pull-worker"
 MESSAGES, INSTANTS = 300, 50
-# how many of the instants must have hit a living worker for the test to mean
-# something
-HITS = INSTANTS // 2
+# At the last of them, the run may be over.
+HITS = INSTANTS - 2
+# how many seconds behind its byte an instant is
+PAUSES = (0, 0.001, 0.002, 0.005, 0.01)
 
 
 def one_of(formats, normal):
     """One format always, the others with --soak."""
     return [name if name == normal else
             pytest.param(name, marks=pytest.mark.soak) for name in formats]
-
-
-def first_worker(local, running):
-    """As soon as there is one; None if the run is over before."""
-    while running.poll() is None:
-        for pid in local.pids(WORKER):
-            return pid
-    return None
 
 
 def drop_stale_locks(home):
@@ -49,58 +41,42 @@ def drop_stale_locks(home):
 
 
 class Killed:
-    """Runs that are killed, each of a user of its own."""
+    """Runs over a relay, which something happens to at an instant; each of a
+    user of its own."""
 
-    def __init__(self, local, remote, users, **keys):
-        self.local, self.remote, self.keys = local, remote, keys
+    def __init__(self, local, remote, relay, users, **keys):
+        self.local, self.relay, self.keys = local, relay, keys
         self.users = iter(users)
         self.wanted = snapshot(remote, "anna")
+        self.secret = remote.users["anna"].password
 
     def account(self):
-        return Account(self.local, next(self.users), self.remote,
-                       preset="backup", **self.keys)
-
-    def begin(self, account):
-        return subprocess.Popen(
-            self.local.doveadm_command("-f", "json", *account.run_words()),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return Account(self.local, next(self.users), self.relay,
+                       secret=self.secret, preset="backup", **self.keys)
 
     def measure(self):
-        """How many seconds a worker lives, at least."""
-        return min(self._measure_one() for _ in range(3))
-
-    def _measure_one(self):
+        """How many bytes the remote says in a run."""
         account = self.account()
-        running = self.begin(account)
-        pid = first_worker(self.local, running)
-        started = time.monotonic()
-        while Path(f"/proc/{pid}/cmdline").exists():
-            time.sleep(0.001)
-        length = time.monotonic() - started
-        said = running.communicate(timeout=120)[0]
-        assert running.returncode == 0, said
+        account.run()
+        length = self.relay.passed
         self.check(account)
         return length
 
-    def kill_at(self, delay, victims):
-        """One run, and the worker or what victims() names killed so many
-        seconds after the worker's first sign of life. Returns the account and
-        how many processes were hit."""
-        account = self.account()
-        running = self.begin(account)
-        pid = first_worker(self.local, running)
-        time.sleep(delay)
-        hits = 0
-        # the list of processes takes too long to look through once more
-        victims = victims or (lambda: processes.living({pid: WORKER}))
-        for pid in victims():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                hits += 1
+    def interrupt(self, instant, act):
+        """One run, and act(workers, running) when the remote has said so many
+        bytes. Returns the account, doveadm's exit code and what it said."""
+        account, workers = self.account(), {}
+        self.relay.on_connect = lambda: workers.update(
+            dict.fromkeys(self.local.pids(WORKER), WORKER))
+        running = subprocess.Popen(
+            self.local.doveadm_command("-f", "json", *account.run_words()),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        acted = self.relay.at(instant, lambda: act(workers, running))
         said = running.communicate(timeout=120)[0]
-        assert running.returncode in (0, 75), said
+        assert acted.wait(10), f"the run ended before byte {instant}: {said}"
+        wait_for(lambda: not self.local.pids(WORKER), what="the run to stop")
         drop_stale_locks(account.home)
-        return account, hits
+        return account, running.returncode, said
 
     def check(self, account):
         assert_same(self.wanted, account.snapshot(), order=False)
@@ -108,6 +84,11 @@ class Killed:
             with contextlib.closing(sqlite3.connect(path)) as db:
                 assert db.execute("PRAGMA integrity_check").fetchall() == \
                     [("ok",)], path
+
+    def check_again(self, account):
+        """One more run, and all is well."""
+        account.run()
+        self.check(account)
 
 
 @pytest.fixture
@@ -118,7 +99,7 @@ def local(scratch):
 
 @pytest.fixture
 def killed(remote, local):
-    def make(mail_format, folders=None, messages=MESSAGES, users=INSTANTS + 3,
+    def make(mail_format, folders=None, messages=MESSAGES, users=INSTANTS + 1,
              **keys):
         corpus = Corpus(seed=51, mean=1500, folders=folders)
         fill_maildir(remote, "anna", corpus.messages(messages))
@@ -135,42 +116,56 @@ def killed(remote, local):
         local.log.allow("lmtp-client: .*Connection (lost|reset)")
         remote.start()
         local.start()
-        return Killed(local, remote, names, **keys)
-    return make
+        relay = relays.enter_context(Relay(remote.port("imap")))
+        return Killed(local, remote, relay, names, **keys)
+
+    with contextlib.ExitStack() as relays:
+        yield make
 
 
-def kill_evenly(killed, victims=None, instants=INSTANTS):
-    """Returns how many processes were hit."""
+def kill_evenly(killed, victims=processes.living, instants=INSTANTS):
+    """Kills what victims(workers) names at so many instants, each in the
+    middle of its part of the run. Returns how many processes were hit."""
     length = killed.measure()
     hits = 0
+
+    def kill(workers, pause):
+        nonlocal hits
+        # what was passed on last is still being stored
+        time.sleep(pause)
+        for pid in victims(workers):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                hits += 1
+
     for number in range(instants):
-        delay = length * number / instants
-        account, hit = killed.kill_at(delay, victims)
-        hits += hit
+        instant = int(length * (number + 0.5) / instants)
+        pause = PAUSES[number % len(PAUSES)]
+        account, code, said = killed.interrupt(
+            instant, lambda workers, _running: kill(workers, pause))
         try:
-            account.run()
-            killed.check(account)
+            assert code in (0, 75), said
+            killed.check_again(account)
             if number % 5 == 0:
                 account.idle_run()
         except AssertionError as error:
             raise AssertionError(
-                f"{account.user}, killed at instant {number} of {instants} "
-                f"({delay:.3f} of {length:.3f} s): {error}") from error
+                f"{account.user}, killed at byte {instant} of {length}, "
+                f"{pause} s later: {error}") from error
     return hits
 
 
 @pytest.mark.parametrize("mail_format", one_of(FORMATS, "maildir"))
 def test_worker_direct(killed, local, mail_format):
     runs = killed(mail_format)
-    hits = kill_evenly(runs)
-    assert hits >= HITS, f"only {hits} workers were killed"
+    assert kill_evenly(runs) >= HITS
 
 
 @pytest.mark.parametrize("mail_format", one_of(FORMATS, "sdbox"))
 def test_worker_direct_in_batches(killed, local, mail_format):
     """The same with one sync for a batch of messages."""
     local.configure("imapsync_pull_fsync = batch\n")
-    runs = killed(mail_format, users=15)
+    runs = killed(mail_format, users=13)
     kill_evenly(runs, instants=12)
 
 
@@ -178,16 +173,15 @@ def test_worker_direct_in_batches(killed, local, mail_format):
 def test_worker_lmtp(killed, local, mail_format):
     runs = killed(mail_format, folders={"INBOX": 3, "Lists/a": 1},
                   history="lmtp", deliver="lmtp")
-    hits = kill_evenly(runs)
-    assert hits >= HITS, f"only {hits} workers were killed"
+    assert kill_evenly(runs) >= HITS
 
 
 @pytest.mark.parametrize("mail_format", one_of(FORMATS, "mdbox"))
 def test_lmtp_and_worker(killed, local, mail_format):
     """Both sides of the LMTP connection at once."""
-    runs = killed(mail_format, folders={"INBOX": 1}, users=15,
+    runs = killed(mail_format, folders={"INBOX": 1}, users=13,
                   history="lmtp", deliver="lmtp")
-    kill_evenly(runs, lambda: local.pids("imapsync-pull-worker") +
+    kill_evenly(runs, lambda workers: processes.living(workers) +
                 local.pids("lmtp"), 12)
 
 
@@ -195,58 +189,44 @@ def test_lmtp_and_worker(killed, local, mail_format):
 def test_lmtp_alone(killed, local, mail_format):
     """The run may go on over another connection, or end; in neither case is
     anything there twice."""
-    runs = killed(mail_format, folders={"INBOX": 1}, users=15,
+    runs = killed(mail_format, folders={"INBOX": 1}, users=13,
                   history="lmtp", deliver="lmtp")
-    kill_evenly(runs, lambda: local.pids("lmtp"), 12)
+    kill_evenly(runs, lambda _workers: local.pids("lmtp"), 12)
 
 
 def test_service(killed, local):
     """The service dies: its worker ends, and the next run is right."""
-    runs = killed("maildir", users=9)
-
-    def victims():
-        yield from local.pids("imapsync-pull")
-        wait_for(lambda: not local.pids("imapsync-pull-worker"),
-                 what="the worker to end")
-    kill_evenly(runs, victims, 6)
+    runs = killed("maildir", users=7)
+    assert kill_evenly(
+        runs, lambda _workers: local.pids("imapsync-pull"), 6) == 6
 
 
-def test_doveadm(killed, local):
+def test_doveadm(killed):
     """Whoever asked has gone: the run stops soon, what it did is kept."""
-    runs = killed("maildir", users=9)
+    runs = killed("maildir", users=7)
     length = runs.measure()
     for number in range(6):
-        account = runs.account()
-        running = runs.begin(account)
-        first_worker(local, running)
-        time.sleep(length * number / 6)
-        running.terminate() if number % 2 else running.kill()
-        running.communicate(timeout=60)
-        wait_for(lambda: not local.pids("imapsync-pull-worker"),
-                 what="the run to stop")
-        drop_stale_locks(account.home)
-        account.run()
-        runs.check(account)
+        account, _, _ = runs.interrupt(
+            length * number // 6, lambda _workers, running:
+            running.terminate() if number % 2 else running.kill())
+        runs.check_again(account)
         account.idle_run()
 
 
 def test_everything(killed, local):
     """All of Dovecot, at once."""
     local.log.allow("EOF|Permission denied|Timeout|timed out|not accepting")
-    runs = killed("mdbox", users=6, folders={"INBOX": 1}, history="lmtp",
+    runs = killed("mdbox", users=4, folders={"INBOX": 1}, history="lmtp",
                   deliver="lmtp")
-    length = runs.measure()
-    for number in range(1, 4):
-        account = runs.account()
-        running = runs.begin(account)
-        first_worker(local, running)
-        time.sleep(length * number / 4)
+
+    def kill_all(_workers, _running):
         for pid in local.pids():
             with contextlib.suppress(ValueError, ProcessLookupError):
                 local.kill(pid)
-        running.communicate(timeout=60)
+
+    length = runs.measure()
+    for number in range(1, 4):
+        account, _, _ = runs.interrupt(length * number // 4, kill_all)
         local.restart()
-        drop_stale_locks(account.home)
-        account.run()
-        runs.check(account)
+        runs.check_again(account)
         account.idle_run()

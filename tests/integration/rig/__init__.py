@@ -15,11 +15,13 @@ from .compare import assert_same, differences, snapshot
 from .corpus import Corpus, Message
 from .dovecot import (Dovecot, DoveadmResult, local_dovecot, remote_dovecot)
 from .fill import append, fill_imap, fill_maildir
+from .relay import Relay
 from .scratch import Scratch, free_port, tool
 from .wait import wait_for
 
 __all__ = [
-    "Corpus", "Dovecot", "DoveadmResult", "Message", "Scratch", "append",
-    "assert_same", "differences", "fill_imap", "fill_maildir", "free_port",
-    "local_dovecot", "remote_dovecot", "snapshot", "tool", "wait_for",
+    "Corpus", "Dovecot", "DoveadmResult", "Message", "Relay", "Scratch",
+    "append", "assert_same", "differences", "fill_imap", "fill_maildir",
+    "free_port", "local_dovecot", "remote_dovecot", "snapshot", "tool",
+    "wait_for",
 ]

@@ -154,6 +154,8 @@ class Dovecot:
         except AssertionError:
             pass
         self._wait_for_log(below)
+        # what the master has started since, in place of what was killed
+        below |= processes.descendants(self._master.pid)
         self._master.kill()
         self._master.wait()
         for pid in processes.living(below):
