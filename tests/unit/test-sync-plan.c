@@ -403,12 +403,27 @@ START_TEST(sync_left_out)
 	unsigned int count;
 
 	visit.age_floor = NOW - DAY;
+	visit.live_from = 6;
 	message.received_time = NOW - DAY;
 	(void)plan_visit_one(&visit, &message, NULL, &count);
 	ck_assert_uint_eq(count, 1);
 	message.received_time--;
 	(void)plan_visit_one(&visit, &message, NULL, &count);
 	ck_assert_uint_eq(count, 0);
+	/* filed after the first pull: only since= leaves it out */
+	visit.live_from = 5;
+	(void)plan_visit_one(&visit, &message, NULL, &count);
+	ck_assert_uint_eq(count, 1);
+	account.since = NOW - DAY;
+	(void)plan_visit_one(&visit, &message, NULL, &count);
+	ck_assert_uint_eq(count, 0);
+	account.since = 0;
+	/* UIDs do not tell any more */
+	visit.uidvalidity_changed = TRUE;
+	(void)plan_visit_one(&visit, &message, NULL, &count);
+	ck_assert_uint_eq(count, 0);
+	visit.uidvalidity_changed = FALSE;
+	visit.live_from = 6;
 	/* no date is no reason to lose mail */
 	message.received_time = 0;
 	step = plan_visit_one(&visit, &message, NULL, &count);
@@ -895,7 +910,7 @@ static bool model_is_wanted(const struct model *model, unsigned int uid)
 	const struct model_message *message = &model->remote[uid];
 
 	return message->exists &&
-		(message->received_time == 0 ||
+		(message->received_time == 0 || uid >= model->state.live_from ||
 		 message->received_time >= model->state.age_floor) &&
 		(message->flags & MAIL_DELETED) == 0 &&
 		!(account.unseen_only && (message->flags & MAIL_SEEN) != 0) &&

@@ -189,6 +189,22 @@ sync_is_skipped(const struct sync_stretch *stretch,
 	return sync_is_history(stretch, message);
 }
 
+/* initial_age limits the first pull: an old message that was filed here since
+   is wanted, unless since= says otherwise. A message without a date is kept. */
+static bool
+sync_is_too_old(const struct sync_stretch *stretch,
+		const struct sync_message *message)
+{
+	time_t floor = stretch->visit->age_floor;
+
+	if (message->received_time == 0)
+		return FALSE;
+	if (!stretch->visit->uidvalidity_changed &&
+	    !sync_is_history(stretch, message))
+		floor = stretch->policy->account->since;
+	return message->received_time < floor;
+}
+
 static enum sync_via
 sync_via_get(const struct sync_stretch *stretch,
 	     const struct sync_message *message)
@@ -226,10 +242,7 @@ static void
 sync_plan_unknown(struct sync_stretch *stretch,
 		  const struct sync_message *message)
 {
-	/* a message without a date is kept */
-	if (message->flags_only ||
-	    (message->received_time != 0 &&
-	     message->received_time < stretch->visit->age_floor))
+	if (message->flags_only || sync_is_too_old(stretch, message))
 		return;
 	if (sync_is_unwanted(stretch, message->flags) ||
 	    sync_is_skipped(stretch, message))

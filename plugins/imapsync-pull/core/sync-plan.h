@@ -174,7 +174,9 @@ ARRAY_DEFINE_TYPE(sync_step, struct sync_step);
    covers:   messages are all there are in the stretch, so known ones that are
 	     missing are gone
    Messages with \Deleted are not fetched. Messages older than the age floor
-   are left out without a step (raising initial_age finds them again). The
+   are left out without a step (raising initial_age finds them again), but for
+   those from visit.live_from on only since= counts: they were filed after the
+   first pull, however old they are. The
    steps are appended to steps_r, UIDs rising; they refer to messages and pool.
 
    Ways: new INBOX mail by deliver, all other by history (by LMTP only with
