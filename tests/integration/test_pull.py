@@ -420,6 +420,11 @@ def test_select_unseen(pair, remote):
     assert account.run().new == 1
     wanted = snapshot(remote, "anna")["INBOX"]
     assert_same({"INBOX": wanted[:3]}, account.snapshot(), order=False)
+    # also where flags are of no interest otherwise
+    account.change(flags="initial")
+    store(remote, "anna", "INBOX", "4", "-FLAGS", "\\Seen")
+    assert account.run().new == 1
+    account.idle_run()
 
 
 def test_deleted_messages_are_not_pulled(pair, remote):

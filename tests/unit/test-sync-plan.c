@@ -60,6 +60,7 @@ static const struct visit_case {
 	bool no_condstore;
 	enum account_flags_mode flags;
 	enum account_expunge expunge;
+	bool unseen_only;
 } visits[] = {
 	{ "unchanged", { 5, 11, 8, 100 }, SYNC_LOOK_NOTHING, FOLLOW },
 	{ "new mail", { 5, 12, 9, 101 }, SYNC_LOOK_CHANGED, FOLLOW },
@@ -70,6 +71,10 @@ static const struct visit_case {
 	  .flags = ACCOUNT_FLAGS_INITIAL },
 	{ "flags, none", { 5, 11, 8, 101 }, SYNC_LOOK_NOTHING,
 	  .flags = ACCOUNT_FLAGS_NONE },
+	{ "flags, initial, unseen only", { 5, 11, 8, 101 }, SYNC_LOOK_CHANGED,
+	  .flags = ACCOUNT_FLAGS_INITIAL, .unseen_only = TRUE },
+	{ "no condstore, none, unseen only", { 5, 11, 8, 0 }, SYNC_LOOK_ALL,
+	  TRUE, .flags = ACCOUNT_FLAGS_NONE, .unseen_only = TRUE },
 	{ "new mail, none", { 5, 12, 9, 101 }, SYNC_LOOK_NEW,
 	  .flags = ACCOUNT_FLAGS_NONE },
 	{ "no condstore", { 5, 11, 8, 0 }, SYNC_LOOK_ALL, TRUE, FOLLOW },
@@ -107,6 +112,7 @@ START_TEST(sync_visit_look)
 
 	account.flags = test->flags;
 	account.expunge = test->expunge;
+	account.unseen_only = test->unseen_only;
 	ck_assert_int_eq(sync_plan_visit(&policy, &test->status,
 					 !test->no_condstore, &settled, &visit,
 					 &error),

@@ -65,6 +65,12 @@ sync_may_have_expunged(const struct sync_status *status,
 	return status->messages != state->messages + arrived;
 }
 
+/* With select=unseen they say what is to be pulled. */
+static bool sync_follows_flags(const struct account *account)
+{
+	return account->flags == ACCOUNT_FLAGS_FOLLOW || account->unseen_only;
+}
+
 static bool
 sync_must_look_at_all(const struct sync_policy *policy,
 		      const struct sync_status *status, bool condstore,
@@ -86,7 +92,7 @@ sync_must_look_at_all(const struct sync_policy *policy,
 	if (account->expunge == ACCOUNT_EXPUNGE_MIRROR &&
 	    sync_may_have_expunged(status, state))
 		return TRUE;
-	if (account->flags != ACCOUNT_FLAGS_FOLLOW || empty)
+	if (!sync_follows_flags(account) || empty)
 		return FALSE;
 	return !condstore || status->highestmodseq == 0 ||
 		status->highestmodseq < state->highestmodseq ||
@@ -100,7 +106,7 @@ sync_look_get(const struct sync_policy *policy,
 {
 	if (sync_must_look_at_all(policy, status, condstore, state, age_floor))
 		return SYNC_LOOK_ALL;
-	if (policy->account->flags == ACCOUNT_FLAGS_FOLLOW &&
+	if (sync_follows_flags(policy->account) &&
 	    status->highestmodseq > state->highestmodseq)
 		return SYNC_LOOK_CHANGED;
 	if (status->uidnext == 0 ? status->messages > 0 :
