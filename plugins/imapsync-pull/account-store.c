@@ -29,25 +29,14 @@ struct account_store {
 
 static const struct dict_op_settings store_op_set = { .username = NULL };
 
-int account_store_init(const char *uri, const char *base_dir,
-		       struct account_store **store_r, const char **error_r)
+struct account_store *
+account_store_init(struct dict *dict, const char *file_path)
 {
-	const struct dict_settings set = { .base_dir = base_dir };
-	struct account_store *store;
-	struct dict *dict;
-	const char *error;
+	struct account_store *store = i_new(struct account_store, 1);
 
-	*store_r = NULL;
-	if (dict_init(uri, &set, &dict, &error) < 0) {
-		*error_r = t_strdup_printf("imapsync_pull_dict: %s", error);
-		return -1;
-	}
-	store = i_new(struct account_store, 1);
 	store->dict = dict;
-	if (str_begins_with(uri, "file:"))
-		store->file_path = i_strdup(t_strcut(uri + 5, ':'));
-	*store_r = store;
-	return 0;
+	store->file_path = i_strdup(file_path);
+	return store;
 }
 
 void account_store_deinit(struct account_store **_store)

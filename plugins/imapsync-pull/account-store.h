@@ -9,6 +9,7 @@
    the dict has answered. Only one process writes: the service. */
 
 struct account_store;
+struct dict;
 
 struct account_entry {
 	struct account account;
@@ -20,10 +21,10 @@ struct account_entry {
 };
 ARRAY_DEFINE_TYPE(account_entry, struct account_entry);
 
-/* uri: of the dict; base_dir: Dovecot's, for the sockets that some dict drivers
-   use. Returns 0, or -1 and error_r. */
-int account_store_init(const char *uri, const char *base_dir,
-		       struct account_store **store_r, const char **error_r);
+/* dict: as account_dict_open() opens it, closed by account_store_deinit();
+   file_path: the file of a file dict, else NULL. */
+struct account_store *
+account_store_init(struct dict *dict, const char *file_path);
 void account_store_deinit(struct account_store **store);
 
 /* Returns 1, 0 if there is no such account, -1 and error_r if the dict failed

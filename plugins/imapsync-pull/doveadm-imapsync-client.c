@@ -95,7 +95,7 @@ static int client_input_line(struct connection *conn, const char *text)
 	struct imapsync_client *client =
 		container_of(conn, struct imapsync_client, conn);
 
-	if (!conn->handshake_received)
+	if (!connection_handshake_received(conn))
 		return connection_input_line_default(conn, text);
 	return client_line(client, text);
 }
@@ -139,16 +139,6 @@ static void client_handshake_timeout(struct imapsync_client *client)
 		   "imapsync-pull does not answer: see the server's log");
 }
 
-static const struct connection_settings client_set = {
-	.service_name_in = JOB_PROTOCOL_NAME,
-	.service_name_out = JOB_PROTOCOL_NAME,
-	.major_version = JOB_PROTOCOL_MAJOR,
-	.minor_version = JOB_PROTOCOL_MINOR,
-	.input_max_size = JOB_MAX_LINE,
-	.output_max_size = SIZE_MAX,
-	.client = TRUE,
-};
-
 static const struct connection_vfuncs client_vfuncs = {
 	.destroy = client_destroy,
 	.handshake_ready = client_handshake_ready,
@@ -168,7 +158,7 @@ static void
 client_run(struct imapsync_client *client, const char *socket_path)
 {
 	struct connection_list *list =
-		connection_list_init(&client_set, &client_vfuncs);
+		connection_list_init(&job_client_set, &client_vfuncs);
 
 	connection_init_client_unix(list, &client->conn, socket_path);
 	if (connection_client_connect(&client->conn) < 0) {

@@ -1,9 +1,27 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lib.h"
 #include "array.h"
+#include "connection.h"
 #include "str.h"
 #include "strescape.h"
 #include "job.h"
+
+#define JOB_CONNECTION_SETTINGS \
+	.service_name_in = JOB_PROTOCOL_NAME, \
+	.service_name_out = JOB_PROTOCOL_NAME, \
+	.major_version = JOB_PROTOCOL_MAJOR, \
+	.minor_version = JOB_PROTOCOL_MINOR, \
+	.input_max_size = JOB_MAX_LINE, \
+	.output_max_size = SIZE_MAX
+
+const struct connection_settings job_client_set = {
+	JOB_CONNECTION_SETTINGS,
+	.client = TRUE,
+};
+
+const struct connection_settings job_server_set = {
+	JOB_CONNECTION_SETTINGS,
+};
 
 static bool job_word_is_valid(const char *word)
 {

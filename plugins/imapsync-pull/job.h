@@ -27,6 +27,11 @@
 /* longest line either side accepts */
 #define JOB_MAX_LINE (256*1024)
 
+struct connection_settings;
+
+/* either end of a connection */
+extern const struct connection_settings job_client_set, job_server_set;
+
 struct job_field {
 	const char *key, *value;
 };

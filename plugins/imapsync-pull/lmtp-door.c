@@ -13,7 +13,7 @@
 #include "redact.h"
 #include "core/lmtp-verdict.h"
 #include "core/trace-header.h"
-#include "settings.h"
+#include "imapsync-settings.h"
 #include "lmtp-key.h"
 #include "lmtp-source.h"
 #include "lmtp-store.h"

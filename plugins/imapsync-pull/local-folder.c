@@ -382,7 +382,7 @@ local_entry_find(struct local_folder *folder, const char *guid)
 	struct local_entry *first, *entry;
 
 	guid_to_key(guid, key);
-	entry = array_bsearch(&folder->entries, wanted, local_entry_key_cmp);
+	entry = array_bsearch_modifiable(&folder->entries, wanted, local_entry_key_cmp);
 	if (entry == NULL)
 		return NULL;
 	first = array_front_modifiable(&folder->entries);

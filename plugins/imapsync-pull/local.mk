@@ -21,19 +21,50 @@ noinst_LTLIBRARIES += %D%/libcore.la
 	%D%/core/trace-header.h
 %C%_libcore_la_LIBADD = plugins/common/libcommon.la
 
+# What each dialect of Dovecot's settings needs a file of its own for.
+if DOVECOT_2_4
+settings_sources = \
+	%D%/imapsync-settings-2.4.c
+settings_user_sources =
+settings_module_sources = \
+	%D%/imapsync-settings-module-2.4.c
+pull_dialect_sources = \
+	%D%/account-dict-2.4.c \
+	%D%/remote-imap-ssl-2.4.c
+else
+settings_sources = \
+	%D%/imapsync-settings-2.3.c
+# apart, because doveconf has no library of mail users
+settings_user_sources = \
+	%D%/imapsync-settings-user-2.3.c
+settings_module_sources = \
+	%D%/imapsync-settings-module-2.3.c
+pull_dialect_sources = \
+	%D%/account-dict-2.3.c \
+	%D%/remote-imap-ssl-2.3.c
+endif
+settings_sources += \
+	%D%/imapsync-settings-private.h \
+	%D%/imapsync-settings.c \
+	%D%/imapsync-settings.h
+
 # Doors to Dovecot that the programs and the tests share. An archive: each
 # program takes the files it uses.
 noinst_LTLIBRARIES += %D%/libpull.la
 %C%_libpull_la_SOURCES = \
+	$(pull_dialect_sources) \
+	$(settings_sources) \
+	$(settings_user_sources) \
+	%D%/account-dict.h \
 	%D%/account-store.c \
 	%D%/account-store.h \
-	%D%/imap-client-connect.c \
-	%D%/imap-client-input.c \
-	%D%/imap-client-login.c \
-	%D%/imap-client-private.h \
-	%D%/imap-client-tls.c \
-	%D%/imap-client.c \
-	%D%/imap-client.h \
+	%D%/remote-imap-connect.c \
+	%D%/remote-imap-input.c \
+	%D%/remote-imap-login.c \
+	%D%/remote-imap-private.h \
+	%D%/remote-imap-tls.c \
+	%D%/remote-imap.c \
+	%D%/remote-imap.h \
 	%D%/inflight.c \
 	%D%/inflight.h \
 	%D%/job.c \
@@ -58,9 +89,6 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/service-user.c \
 	%D%/service.c \
 	%D%/service.h \
-	%D%/settings-user.c \
-	%D%/settings.c \
-	%D%/settings.h \
 	%D%/sink-direct.c \
 	%D%/sink-lmtp-conn.c \
 	%D%/sink-lmtp-private.h \
@@ -112,8 +140,8 @@ dovecot_module_LTLIBRARIES += %D%/lib95_imapsync_pull_plugin.la
 	%D%/lmtp-source.h \
 	%D%/lmtp-store.c \
 	%D%/lmtp-store.h \
-	%D%/settings-user.c \
-	%D%/settings.c
+	$(settings_sources) \
+	$(settings_user_sources)
 %C%_lib95_imapsync_pull_plugin_la_LDFLAGS = $(module_ldflags) \
 	-export-symbols-regex '^imapsync_pull_plugin_(init|deinit|version|dependencies)$$'
 %C%_lib95_imapsync_pull_plugin_la_LIBADD = \
@@ -137,8 +165,8 @@ doveadm_module_LTLIBRARIES += %D%/lib10_doveadm_imapsync_pull_plugin.la
 # Read by doveconf and the master: setting names, defaults, our services.
 settings_module_LTLIBRARIES += %D%/libimapsync_pull_settings.la
 %C%_libimapsync_pull_settings_la_SOURCES = \
-	%D%/settings-module.c \
-	%D%/settings.c
+	$(settings_module_sources) \
+	$(settings_sources)
 %C%_libimapsync_pull_settings_la_LDFLAGS = \
 	$(module_ldflags) \
 	-export-symbols-regex '^imapsync_pull_settings_'

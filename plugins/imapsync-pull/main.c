@@ -8,7 +8,7 @@
 #include "master-service-settings.h"
 #include "dovecot-compat.h"
 #include "service.h"
-#include "settings.h"
+#include "imapsync-settings.h"
 
 #include <sys/prctl.h>
 #include <sys/stat.h>

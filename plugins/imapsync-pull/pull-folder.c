@@ -17,7 +17,7 @@
 
 static int folder_failed(struct pull_folder *folder)
 {
-	const struct imap_client_error *error =
+	const struct remote_imap_error *error =
 		source_imap_get_error(folder->pull->source);
 
 	pull_set_error(folder->pull, error->class, folder->name, error->text);

@@ -5,7 +5,7 @@
 #include "inflight.h"
 #include "local-folder.h"
 #include "pull.h"
-#include "settings.h"
+#include "imapsync-settings.h"
 #include "sink.h"
 #include "source-imap.h"
 #include "state-db.h"

@@ -3,9 +3,11 @@
 #include "lib.h"
 #include "ioloop.h"
 #include "str.h"
+#include "settings.h"
 #include "mail-namespace.h"
 #include "mail-storage-settings.h"
 #include "mail-user.h"
+#include "dovecot-compat.h"
 #include "redact.h"
 #include "core/net-policy.h"
 #include "pull-private.h"
@@ -54,7 +56,7 @@ int pull_db_failed(struct pull *pull)
 
 static int pull_source_failed(struct pull *pull)
 {
-	const struct imap_client_error *error =
+	const struct remote_imap_error *error =
 		source_imap_get_error(pull->source);
 
 	/* a sink that stops the run has said why already */
@@ -78,8 +80,8 @@ static bool pull_is_stopped_callback(void *context)
  */
 
 static void
-pull_step_callback(enum imap_client_step step, const char *detail,
-		   const struct imap_client_error *error, void *context)
+pull_step_callback(enum remote_imap_step step, const char *detail,
+		   const struct remote_imap_error *error, void *context)
 {
 	struct pull *pull = context;
 
@@ -124,7 +126,7 @@ static void pull_own_addresses(struct pull *pull, struct net_policy *policy)
 }
 
 static int pull_client_settings(struct pull *pull,
-				struct imap_client_settings *client_r)
+				struct remote_imap_settings *client_r)
 {
 	const struct account *account = pull->account;
 	const struct imapsync_settings *set = pull->set.set;
@@ -192,13 +194,17 @@ pull_local_special(struct pull *pull, const char *attribute)
 {
 	struct mail_namespace *ns =
 		mail_namespace_find_inbox(pull->user->namespaces);
-	struct mailbox_settings *const *boxp;
+	const struct mailbox_settings *box;
+	unsigned int i;
 
-	if (ns->set == NULL || !array_is_created(&ns->set->mailboxes))
+	if (ns->set == NULL || !array_is_created(&ns->set->parsed_mailboxes))
 		return NULL;
-	array_foreach(&ns->set->mailboxes, boxp) {
-		if (strcasecmp((*boxp)->special_use, attribute) == 0)
-			return (*boxp)->name;
+	for (i = 0; i < array_count(&ns->set->parsed_mailboxes); i++) {
+		box = array_idx_elem(&ns->set->parsed_mailboxes, i);
+		if (str_array_icase_find(
+				settings_boollist_get(&box->special_use),
+				attribute))
+			return box->name;
 	}
 	return NULL;
 }

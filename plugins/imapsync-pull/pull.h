@@ -3,7 +3,7 @@
 
 #include "core/account.h"
 #include "core/reply-class.h"
-#include "imap-client.h"
+#include "remote-imap.h"
 
 /* One run of one account: from the remote source through the plan into the
    sinks. Blocks (the ioloop runs) until it is over. */
@@ -35,8 +35,8 @@ struct pull_settings {
 	/* may be NULL; folder is printable UTF-8 */
 	void (*progress)(const char *folder, unsigned int done,
 			 unsigned int total, uoff_t bytes, void *context);
-	void (*step)(enum imap_client_step step, const char *detail,
-		     const struct imap_client_error *error, void *context);
+	void (*step)(enum remote_imap_step step, const char *detail,
+		     const struct remote_imap_error *error, void *context);
 	/* pull_list_folders(): one mapped folder */
 	void (*folder)(const struct folder_mapped *mapped,
 		       const struct sync_status *status, void *context);

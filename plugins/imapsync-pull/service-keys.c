@@ -5,19 +5,26 @@
 #include "hex-binary.h"
 #include "safe-memset.h"
 #include "dovecot-compat.h"
+#include "account-dict.h"
 #include "key-file.h"
 #include "secret.h"
-#include "settings.h"
+#include "imapsync-settings.h"
 #include "service-private.h"
 
 #include <unistd.h>
 
 int pull_service_need_store(struct pull_service *service, const char **error_r)
 {
+	const char *file_path;
+	struct dict *dict;
+
 	if (service->store != NULL)
 		return 0;
-	return account_store_init(service->set->imapsync_pull_dict,
-				  service->base_dir, &service->store, error_r);
+	if (account_dict_open(service->event, service->set, service->base_dir,
+			      &dict, &file_path, error_r) < 0)
+		return -1;
+	service->store = account_store_init(dict, file_path);
+	return 0;
 }
 
 /* Returns 1 if some account has a sealed secret, 0 if none, -1 and error_r. */

@@ -9,7 +9,7 @@
 #include "master-service.h"
 #include "auth-master.h"
 #include "dovecot-compat.h"
-#include "settings.h"
+#include "imapsync-settings.h"
 #include "service-private.h"
 
 #include <sysexits.h>
@@ -143,7 +143,7 @@ static int asker_input_line(struct connection *conn, const char *text)
 	struct asker *asker = container_of(conn, struct asker, conn);
 	int ret;
 
-	if (!conn->handshake_received)
+	if (!connection_handshake_received(conn))
 		return connection_input_line_default(conn, text);
 	ret = asker_line(asker, text);
 	/* The text lies in the stream's own buffer, which lives on. There may
@@ -164,15 +164,6 @@ static void asker_destroy(struct connection *conn)
 	i_free(asker);
 	master_service_client_connection_destroyed(master_service);
 }
-
-static const struct connection_settings asker_set = {
-	.service_name_in = JOB_PROTOCOL_NAME,
-	.service_name_out = JOB_PROTOCOL_NAME,
-	.major_version = JOB_PROTOCOL_MAJOR,
-	.minor_version = JOB_PROTOCOL_MINOR,
-	.input_max_size = JOB_MAX_LINE,
-	.output_max_size = SIZE_MAX,
-};
 
 static const struct connection_vfuncs asker_vfuncs = {
 	.destroy = asker_destroy,
@@ -228,7 +219,7 @@ pull_service_init(const struct imapsync_settings *set, const char *base_dir)
 	service->base_dir = p_strdup(pool, base_dir);
 	service->event = event_create(NULL);
 	pull_service_init_policy(service);
-	service->askers = connection_list_init(&asker_set, &asker_vfuncs);
+	service->askers = connection_list_init(&job_server_set, &asker_vfuncs);
 	service->auth = auth_master_init(
 		t_strconcat(base_dir, "/auth-userdb", NULL), 0);
 	auth_master_set_timeout(service->auth, USERDB_TIMEOUT_MSECS);

@@ -33,7 +33,7 @@ typedef void source_untagged_t(struct source_imap *source, const char *name,
 
 struct source_imap {
 	struct source_imap_settings set;
-	struct imap_client *client;
+	struct remote_imap *client;
 	bool condstore;
 
 	/* commands whose tagged reply is awaited */
@@ -43,7 +43,7 @@ struct source_imap {
 	bool failed;
 	/* nothing more is expected of this server */
 	bool given_up;
-	struct imap_client_error error;
+	struct remote_imap_error error;
 	char *error_text;
 
 	/* who hears untagged responses now, and what they are put into */
@@ -85,7 +85,7 @@ static void source_set_error(struct source_imap *source, enum reply_class class,
 }
 
 static void source_set_client_error(struct source_imap *source,
-				    const struct imap_client_error *error)
+				    const struct remote_imap_error *error)
 {
 	if (error->detail != NULL && !source->failed) {
 		e_info(source->set.client.event_parent, "%s: %s",
@@ -94,7 +94,7 @@ static void source_set_client_error(struct source_imap *source,
 	source_set_error(source, error->class, error->text, error->wait_secs);
 }
 
-const struct imap_client_error *
+const struct remote_imap_error *
 source_imap_get_error(struct source_imap *source)
 {
 	return &source->error;
@@ -105,7 +105,7 @@ int source_imap_wait(struct source_imap *source, bool (*done)(void *context),
 {
 	struct ioloop_context *ioctx =
 		io_loop_get_current_context(current_ioloop);
-	const struct imap_client_error *error;
+	const struct remote_imap_error *error;
 
 	while (!done(context)) {
 		if (source->set.is_stopped(source->set.context)) {
@@ -115,7 +115,7 @@ int source_imap_wait(struct source_imap *source, bool (*done)(void *context),
 		}
 		if (source->given_up)
 			break;
-		error = imap_client_get_error(source->client);
+		error = remote_imap_get_error(source->client);
 		if (error != NULL && source->outstanding == 0) {
 			source_set_client_error(source, error);
 			break;
@@ -151,7 +151,7 @@ static void source_replied(struct source_imap *source)
 }
 
 /* The usual reply: anything but OK fails the call. */
-static void source_reply(const struct imap_client_reply *reply,
+static void source_reply(const struct remote_imap_reply *reply,
 			 struct source_imap *source)
 {
 	if (reply->status != IMAP_REPLY_OK)
@@ -159,14 +159,14 @@ static void source_reply(const struct imap_client_reply *reply,
 	source_replied(source);
 }
 
-static void source_reply_callback(const struct imap_client_reply *reply,
+static void source_reply_callback(const struct remote_imap_reply *reply,
 				  void *context)
 {
 	source_reply(reply, context);
 }
 
 /* For commands that may fail. */
-static void source_reply_ignore(const struct imap_client_reply *reply,
+static void source_reply_ignore(const struct remote_imap_reply *reply,
 				void *context)
 {
 	struct source_imap *source = context;
@@ -178,16 +178,16 @@ static void source_reply_ignore(const struct imap_client_reply *reply,
 
 static void source_command(struct source_imap *source, enum reply_step step,
 			   const char *command,
-			   imap_client_reply_callback_t *callback)
+			   remote_imap_reply_callback_t *callback)
 {
 	source->outstanding++;
-	imap_client_command(source->client, step, command, callback, source);
+	remote_imap_command(source->client, step, command, callback, source);
 }
 
 static int source_begin(struct source_imap *source)
 {
-	const struct imap_client_error *error =
-		imap_client_get_error(source->client);
+	const struct remote_imap_error *error =
+		remote_imap_get_error(source->client);
 
 	source->failed = source->given_up;
 	source->responses = 0;
@@ -383,16 +383,16 @@ static const char *source_status_items(struct source_imap *source)
 
 static const char *source_list_command(struct source_imap *source)
 {
-	struct imap_client *client = source->client;
+	struct remote_imap *client = source->client;
 	string_t *cmd = t_str_new(128);
 
 	str_append(cmd, "LIST \"\" \"*\"");
-	if (!imap_client_has_capability(client, "LIST-EXTENDED"))
+	if (!remote_imap_has_capability(client, "LIST-EXTENDED"))
 		return str_c(cmd);
 	str_append(cmd, " RETURN (SUBSCRIBED");
-	if (imap_client_has_capability(client, "SPECIAL-USE"))
+	if (remote_imap_has_capability(client, "SPECIAL-USE"))
 		str_append(cmd, " SPECIAL-USE");
-	if (imap_client_has_capability(client, "LIST-STATUS")) {
+	if (remote_imap_has_capability(client, "LIST-STATUS")) {
 		str_printfa(cmd, " STATUS (%s)", source_status_items(source));
 	}
 	str_append_c(cmd, ')');
@@ -410,7 +410,7 @@ int source_imap_list(struct source_imap *source, pool_t pool, bool want_lsub,
 	source_command(source, REPLY_STEP_LIST, source_list_command(source),
 		       source_reply_callback);
 	if (want_lsub &&
-	    !imap_client_has_capability(source->client, "LIST-EXTENDED")) {
+	    !remote_imap_has_capability(source->client, "LIST-EXTENDED")) {
 		source_command(source, REPLY_STEP_LIST, "LSUB \"\" \"*\"",
 			       source_reply_callback);
 	}
@@ -434,7 +434,7 @@ int source_imap_status(struct source_imap *source,
 	for (i = 0; i < count; i++) {
 		str_truncate(cmd, 0);
 		str_append(cmd, "STATUS ");
-		imap_client_quote(cmd, folders[i]->listed.remote_name);
+		remote_imap_quote(cmd, folders[i]->listed.remote_name);
 		str_printfa(cmd, " (%s)", source_status_items(source));
 		source_command(source, REPLY_STEP_SELECT, str_c(cmd),
 			       source_reply_ignore);
@@ -485,7 +485,7 @@ int source_imap_examine(struct source_imap *source, const char *remote_name,
 	source->untagged = source_examine_untagged;
 	source->status = status_r;
 	str_append(cmd, "EXAMINE ");
-	imap_client_quote(cmd, remote_name);
+	remote_imap_quote(cmd, remote_name);
 	if (source->condstore)
 		str_append(cmd, " (CONDSTORE)");
 	source_command(source, REPLY_STEP_SELECT, str_c(cmd),
@@ -824,7 +824,7 @@ struct source_batch {
 
 static void
 source_batch_refused(struct source_batch *batch,
-		     const struct imap_client_reply *reply)
+		     const struct remote_imap_reply *reply)
 {
 	struct source_imap *source = batch->source;
 	const char *text;
@@ -843,7 +843,7 @@ source_batch_refused(struct source_batch *batch,
 		source->items[i].refusal = text;
 }
 
-static void source_batch_reply(const struct imap_client_reply *reply,
+static void source_batch_reply(const struct remote_imap_reply *reply,
 			       void *context)
 {
 	struct source_batch *batch = context;
@@ -873,7 +873,7 @@ static void source_fetch_more(struct source_imap *source)
 		const char *set = source_next_set(source);
 		batch->end = source->next_item;
 		source->outstanding++;
-		imap_client_command(source->client, REPLY_STEP_FETCH,
+		remote_imap_command(source->client, REPLY_STEP_FETCH,
 			t_strdup_printf("UID FETCH %s (UID BODY.PEEK[])", set),
 			source_batch_reply, batch);
 	} T_END;
@@ -903,18 +903,18 @@ int source_imap_fetch(struct source_imap *source, pool_t pool,
 
 void source_imap_pause(struct source_imap *source)
 {
-	imap_client_pause(source->client);
+	remote_imap_pause(source->client);
 }
 
 void source_imap_resume(struct source_imap *source)
 {
-	imap_client_resume(source->client);
+	remote_imap_resume(source->client);
 }
 
 void source_imap_get_traffic(struct source_imap *source, uoff_t *in_r,
 			     uoff_t *out_r)
 {
-	imap_client_get_traffic(source->client, in_r, out_r);
+	remote_imap_get_traffic(source->client, in_r, out_r);
 }
 
 /*
@@ -922,8 +922,8 @@ void source_imap_get_traffic(struct source_imap *source, uoff_t *in_r,
  */
 
 static void
-source_step(enum imap_client_step step, const char *detail,
-	    const struct imap_client_error *error, void *context)
+source_step(enum remote_imap_step step, const char *detail,
+	    const struct remote_imap_error *error, void *context)
 {
 	struct source_imap *source = context;
 
@@ -931,7 +931,7 @@ source_step(enum imap_client_step step, const char *detail,
 		source->set.step(step, detail, error, source->set.context);
 }
 
-static const struct imap_client_callbacks source_callbacks = {
+static const struct remote_imap_callbacks source_callbacks = {
 	.step = source_step,
 	.untagged = source_untagged,
 	.literal_begin = source_literal_begin,
@@ -944,7 +944,7 @@ struct source_imap *source_imap_init(const struct source_imap_settings *set)
 	struct source_imap *source = i_new(struct source_imap, 1);
 
 	source->set = *set;
-	source->client = imap_client_init(&set->client, &source_callbacks,
+	source->client = remote_imap_init(&set->client, &source_callbacks,
 					  source);
 	return source;
 }
@@ -956,7 +956,7 @@ void source_imap_deinit(struct source_imap **_source)
 	*_source = NULL;
 	if (source == NULL)
 		return;
-	imap_client_deinit(&source->client);
+	remote_imap_deinit(&source->client);
 	spool_unref(&source->spool);
 	i_free(source->error_text);
 	i_free(source);
@@ -965,20 +965,20 @@ void source_imap_deinit(struct source_imap **_source)
 int source_imap_connect(struct source_imap *source)
 {
 	source->outstanding++;
-	imap_client_connect(source->client, source_reply_callback, source);
+	remote_imap_connect(source->client, source_reply_callback, source);
 	if (source_wait_replies(source) < 0)
 		return -1;
 	/* announcing QRESYNC means CONDSTORE (RFC 7162, 3.2.3) */
 	source->condstore =
-		imap_client_has_capability(source->client, "CONDSTORE") ||
-		imap_client_has_capability(source->client, "QRESYNC");
+		remote_imap_has_capability(source->client, "CONDSTORE") ||
+		remote_imap_has_capability(source->client, "QRESYNC");
 	return 0;
 }
 
 bool source_imap_is_alive(struct source_imap *source)
 {
 	return source->outstanding == 0 && !source->given_up &&
-		imap_client_get_error(source->client) == NULL;
+		remote_imap_get_error(source->client) == NULL;
 }
 
 void source_imap_logout(struct source_imap *source)
@@ -986,6 +986,6 @@ void source_imap_logout(struct source_imap *source)
 	if (source_begin(source) < 0)
 		return;
 	source->outstanding++;
-	imap_client_logout(source->client, source_reply_ignore, source);
+	remote_imap_logout(source->client, source_reply_ignore, source);
 	(void)source_wait_replies(source);
 }

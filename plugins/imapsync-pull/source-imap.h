@@ -1,7 +1,7 @@
 #ifndef IMAPSYNC_SOURCE_IMAP_H
 #define IMAPSYNC_SOURCE_IMAP_H
 
-#include "imap-client.h"
+#include "remote-imap.h"
 #include "core/folder-map.h"
 #include "core/sync-plan.h"
 
@@ -30,23 +30,23 @@ ARRAY_DEFINE_TYPE(source_folder, struct source_folder);
 #define SOURCE_MAX_LISTING 40000
 
 struct source_imap_settings {
-	struct imap_client_settings client;
+	struct remote_imap_settings client;
 	/* prefix of temporary files for large messages */
 	const char *temp_prefix;
 	/* larger bodies than announced and allowed are dropped; 0 = any */
 	uoff_t max_message_size;
 	/* asked whenever the ioloop comes back: TRUE = give up */
 	bool (*is_stopped)(void *context);
-	/* a step of connecting is over (imap-client.h), may be NULL */
-	void (*step)(enum imap_client_step step, const char *detail,
-		     const struct imap_client_error *error, void *context);
+	/* a step of connecting is over (remote-imap.h), may be NULL */
+	void (*step)(enum remote_imap_step step, const char *detail,
+		     const struct remote_imap_error *error, void *context);
 	void *context;
 };
 
 struct source_imap *
 source_imap_init(const struct source_imap_settings *set);
 void source_imap_deinit(struct source_imap **source);
-const struct imap_client_error *
+const struct remote_imap_error *
 source_imap_get_error(struct source_imap *source);
 
 /* Connect, log in, enable what is used. */

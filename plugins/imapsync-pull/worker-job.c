@@ -65,7 +65,7 @@ static void worker_job_finish(struct worker_job *job)
 
 static const char *worker_job_died(struct worker_job *job)
 {
-	if (!job->conn.handshake_received)
+	if (!connection_handshake_received(&job->conn))
 		return "the worker process did not start: see the server's log";
 	return "the worker process died: see the server's log";
 }
@@ -80,7 +80,7 @@ static void worker_job_destroy(struct connection *conn)
 
 static void worker_job_timeout(struct worker_job *job)
 {
-	const char *text = !job->conn.handshake_received ?
+	const char *text = !connection_handshake_received(&job->conn) ?
 		"no worker process became free: try again later" :
 		"the worker process says nothing any more and was given up";
 
@@ -146,22 +146,12 @@ static int worker_job_input_line(struct connection *conn, const char *text)
 {
 	struct worker_job *job = container_of(conn, struct worker_job, conn);
 
-	if (!conn->handshake_received)
+	if (!connection_handshake_received(conn))
 		return connection_input_line_default(conn, text);
 	timeout_reset(job->to);
 	/* The answer handler may not abort this job: it has no way to. */
 	return worker_job_line(job, text);
 }
-
-static const struct connection_settings worker_job_set = {
-	.service_name_in = JOB_PROTOCOL_NAME,
-	.service_name_out = JOB_PROTOCOL_NAME,
-	.major_version = JOB_PROTOCOL_MAJOR,
-	.minor_version = JOB_PROTOCOL_MINOR,
-	.input_max_size = JOB_MAX_LINE,
-	.output_max_size = SIZE_MAX,
-	.client = TRUE,
-};
 
 static const struct connection_vfuncs worker_job_vfuncs = {
 	.destroy = worker_job_destroy,
@@ -182,7 +172,7 @@ worker_job_start(const char *socket_path, pool_t request_pool,
 	struct worker_job *job;
 
 	if (worker_jobs == NULL) {
-		worker_jobs = connection_list_init(&worker_job_set,
+		worker_jobs = connection_list_init(&job_client_set,
 						   &worker_job_vfuncs);
 	}
 	job = i_new(struct worker_job, 1);

@@ -10,6 +10,7 @@
 #include "safe-memset.h"
 #include "str.h"
 #include "time-util.h"
+#include "settings.h"
 #include "mail-storage-service.h"
 #include "mail-user.h"
 #include "master-service.h"
@@ -21,7 +22,7 @@
 #include "core/trace-header.h"
 #include "job.h"
 #include "pull.h"
-#include "settings.h"
+#include "imapsync-settings.h"
 
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -45,7 +46,7 @@ struct worker_job {
 	const char *secret;
 	unsigned char header_key[TRACE_HEADER_KEY_SIZE];
 
-	struct mail_storage_service_user *service_user;
+	struct mail_storage_service_user *service_user, *bulk_service_user;
 	struct mail_user *user, *bulk_user;
 	struct event *event;
 	struct timeval start, last_progress;
@@ -174,14 +175,14 @@ worker_step_row(struct worker_job *job, const char *step, const char *detail,
 }
 
 static void
-worker_step(enum imap_client_step step, const char *detail,
-	    const struct imap_client_error *error, void *context)
+worker_step(enum remote_imap_step step, const char *detail,
+	    const struct remote_imap_error *error, void *context)
 {
 	static const char *const names[] = {
-		[IMAP_CLIENT_STEP_DNS] = "dns",
-		[IMAP_CLIENT_STEP_TCP] = "tcp",
-		[IMAP_CLIENT_STEP_TLS] = "tls",
-		[IMAP_CLIENT_STEP_LOGIN] = "login",
+		[REMOTE_IMAP_STEP_DNS] = "dns",
+		[REMOTE_IMAP_STEP_TCP] = "tcp",
+		[REMOTE_IMAP_STEP_TLS] = "tls",
+		[REMOTE_IMAP_STEP_LOGIN] = "login",
 	};
 
 	worker_step_row(context, names[step],
@@ -230,7 +231,7 @@ static int worker_lookup_user(struct worker_job *job, const char **error_r)
 	int ret;
 
 	i_zero(&input);
-	input.module = input.service = "imapsync-pull";
+	input.compat_protocol = input.service = "imapsync-pull";
 	input.username = job->account.user;
 	input.event_parent = job->event;
 	ret = mail_storage_service_lookup(storage_service, &input,
@@ -241,10 +242,10 @@ static int worker_lookup_user(struct worker_job *job, const char **error_r)
 }
 
 static int
-worker_next_user(struct worker_job *job, struct mail_user **user_r,
-		 const char **error_r)
+worker_next_user(struct mail_storage_service_user *service_user,
+		 struct mail_user **user_r, const char **error_r)
 {
-	if (mail_storage_service_next(storage_service, job->service_user,
+	if (mail_storage_service_next(storage_service, service_user,
 				      user_r, error_r) < 0)
 		return -1;
 	worker_check_privileges();
@@ -258,10 +259,14 @@ static struct mail_user *worker_get_user(bool no_fsync, void *context)
 
 	if (!no_fsync || job->bulk_user != NULL)
 		return no_fsync ? job->bulk_user : job->user;
-	if (mail_storage_service_user_set_setting(job->service_user,
-						  "mail_fsync", "never",
-						  &error) <= 0 ||
-	    worker_next_user(job, &job->bulk_user, &error) < 0) {
+	job->bulk_service_user =
+		mail_storage_service_user_dup(job->service_user);
+	settings_override(mail_storage_service_user_get_settings_instance(
+				job->bulk_service_user),
+			  "mail_fsync", "never", SETTINGS_OVERRIDE_TYPE_CODE);
+	if (worker_next_user(job->bulk_service_user, &job->bulk_user,
+			     &error) < 0) {
+		mail_storage_service_user_unref(&job->bulk_service_user);
 		e_error(job->event, "mail user for a bulk run: %s", error);
 		return NULL;
 	}
@@ -274,6 +279,8 @@ static void worker_free_users(struct worker_job *job)
 		mail_user_deinit(&job->bulk_user);
 	if (job->user != NULL)
 		mail_user_deinit(&job->user);
+	if (job->bulk_service_user != NULL)
+		mail_storage_service_user_unref(&job->bulk_service_user);
 	/* the asker may have gone before it asked for anything */
 	if (job->service_user != NULL)
 		mail_storage_service_user_unref(&job->service_user);
@@ -426,7 +433,7 @@ static void worker_job_do(struct worker_job *job)
 	event_add_str(job->event, "user", job->account.user);
 	event_add_str(job->event, "account", job->account.name);
 	if (worker_lookup_user(job, &error) < 0 ||
-	    worker_next_user(job, &job->user, &error) < 0) {
+	    worker_next_user(job->service_user, &job->user, &error) < 0) {
 		worker_job_failed(job, REPLY_CLASS_LOCAL, error);
 		return;
 	}
@@ -476,7 +483,7 @@ static int worker_conn_input_line(struct connection *conn, const char *text)
 	struct worker_job *job = container_of(conn, struct worker_job, conn);
 	const char *error;
 
-	if (!conn->handshake_received)
+	if (!connection_handshake_received(conn))
 		return connection_input_line_default(conn, text);
 	if (ready_job != NULL)
 		return -1;
@@ -490,16 +497,6 @@ static int worker_conn_input_line(struct connection *conn, const char *text)
 	io_loop_stop(current_ioloop);
 	return 1;
 }
-
-static const struct connection_settings worker_conn_set = {
-	.service_name_in = JOB_PROTOCOL_NAME,
-	.service_name_out = JOB_PROTOCOL_NAME,
-	.major_version = JOB_PROTOCOL_MAJOR,
-	.minor_version = JOB_PROTOCOL_MINOR,
-	.input_max_size = JOB_MAX_LINE,
-	.output_max_size = SIZE_MAX,
-	.client = FALSE,
-};
 
 static const struct connection_vfuncs worker_conn_vfuncs = {
 	.destroy = worker_conn_destroy,
@@ -555,7 +552,7 @@ int main(int argc, char *argv[])
 	const char *error;
 
 	master_service = master_service_init("imapsync-pull-worker",
-		MASTER_SERVICE_FLAG_KEEP_CONFIG_OPEN, &argc, &argv, "");
+		COMPAT_KEEP_CONFIG_OPEN, &argc, &argv, "");
 	if (master_getopt(master_service) > 0)
 		return FATAL_DEFAULT;
 	/* the configuration socket is root's */
@@ -565,9 +562,9 @@ int main(int argc, char *argv[])
 	started_as_root = geteuid() == 0;
 	master_service_init_log_with_pid(master_service);
 
-	storage_service = mail_storage_service_init(master_service, NULL,
+	storage_service = mail_storage_service_init(master_service,
 						    storage_flags);
-	connections = connection_list_init(&worker_conn_set,
+	connections = connection_list_init(&job_server_set,
 					   &worker_conn_vfuncs);
 	master_service_init_finish(master_service);
 	worker_main_loop();

@@ -31,8 +31,8 @@
 #include "strescape.h"
 #include "strnum.h"
 #include "dovecot-compat.h"
-/* Dovecot has an imap-client.h too */
-#include "../../plugins/imapsync-pull/imap-client.h"
+/* Dovecot has an remote-imap.h too */
+#include "../../plugins/imapsync-pull/remote-imap.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -42,8 +42,8 @@
 #include <unistd.h>
 
 struct probe {
-	struct imap_client *client;
-	struct imap_client_settings set;
+	struct remote_imap *client;
+	struct remote_imap_settings set;
 	/* commands, and for each how often it was answered */
 	const char *const *commands;
 	unsigned int command_count, *answers;
@@ -128,7 +128,7 @@ static void probe_event(struct probe *probe, const char *name, unsigned int num)
 	    strcmp(probe->deinit_at, t_strdup_printf("%s:%u", name, num)) != 0)
 		return;
 	PRINT("deinit", name);
-	imap_client_deinit(&probe->client);
+	remote_imap_deinit(&probe->client);
 	probe_stop_soon(probe);
 }
 
@@ -137,8 +137,8 @@ static void probe_resume(struct probe *probe)
 	timeout_remove(&probe->to_resume);
 	if (probe->client == NULL)
 		return;
-	imap_client_resume(probe->client);
-	imap_client_resume(probe->client);
+	remote_imap_resume(probe->client);
+	remote_imap_resume(probe->client);
 }
 
 static void probe_maybe_pause(struct probe *probe)
@@ -150,18 +150,18 @@ static void probe_maybe_pause(struct probe *probe)
 	probe->pause_countdown = 0;
 	probe->pauses++;
 	/* twice: pauses nest */
-	imap_client_pause(probe->client);
-	imap_client_pause(probe->client);
+	remote_imap_pause(probe->client);
+	remote_imap_pause(probe->client);
 	probe->to_resume = timeout_add_short(probe->pause_msecs, probe_resume,
 					     probe);
 }
 
 static void
 print_reply(const char *name, const char *num,
-	    const struct imap_client_reply *reply)
+	    const struct remote_imap_reply *reply)
 {
 	static const char *const names[] = { "OK", "NO", "BAD", "LOST" };
-	const struct imap_client_error *error = reply->error;
+	const struct remote_imap_error *error = reply->error;
 
 	PRINT(name, num, names[reply->status], text_or_empty(reply->code),
 	      text_or_empty(reply->code_args), reply->text,
@@ -172,8 +172,8 @@ print_reply(const char *name, const char *num,
 }
 
 static void
-probe_step(enum imap_client_step step, const char *detail,
-	   const struct imap_client_error *error, void *context)
+probe_step(enum remote_imap_step step, const char *detail,
+	   const struct remote_imap_error *error, void *context)
 {
 	static const char *const names[] = { "dns", "tcp", "tls", "login" };
 	struct probe *probe = context;
@@ -252,7 +252,7 @@ static void probe_literal_end(void *context)
 	probe_event(probe, "end", probe->literals);
 }
 
-static void probe_logout_replied(const struct imap_client_reply *reply,
+static void probe_logout_replied(const struct remote_imap_reply *reply,
 				 void *context)
 {
 	struct probe *probe = context;
@@ -269,11 +269,11 @@ static void probe_logout_replied(const struct imap_client_reply *reply,
 static void probe_logout(struct probe *probe)
 {
 	probe->asking = TRUE;
-	imap_client_logout(probe->client, probe_logout_replied, probe);
+	remote_imap_logout(probe->client, probe_logout_replied, probe);
 	probe->asking = FALSE;
 }
 
-static void probe_second_reply(const struct imap_client_reply *reply,
+static void probe_second_reply(const struct remote_imap_reply *reply,
 			       void *context)
 {
 	struct probe *probe = context;
@@ -300,7 +300,7 @@ static bool probe_is_answered(struct probe *probe)
 }
 
 static void
-probe_command_replied(const struct imap_client_reply *reply, void *context)
+probe_command_replied(const struct remote_imap_reply *reply, void *context)
 {
 	struct probe_command *cmd = context;
 	struct probe *probe = cmd->probe;
@@ -318,7 +318,7 @@ probe_command_replied(const struct imap_client_reply *reply, void *context)
 		probe_stop_soon(probe);
 	} else if (probe->ask_again) {
 		probe->asking = TRUE;
-		imap_client_command(probe->client, REPLY_STEP_OTHER, "NOOP",
+		remote_imap_command(probe->client, REPLY_STEP_OTHER, "NOOP",
 				    probe_second_reply, probe);
 		probe->asking = FALSE;
 	} else {
@@ -335,7 +335,7 @@ static const char *probe_command_text(const char *arg)
 	while ((open = strstr(arg, "<<")) != NULL &&
 	       (close = strstr(open, ">>")) != NULL) {
 		str_append_data(str, arg, open - arg);
-		imap_client_quote(str, t_strdup_until(open + 2, close));
+		remote_imap_quote(str, t_strdup_until(open + 2, close));
 		arg = close + 2;
 	}
 	str_append(str, arg);
@@ -362,7 +362,7 @@ static void probe_send_commands(struct probe *probe)
 
 		cmd->probe = probe;
 		cmd->num = i;
-		imap_client_command(probe->client,
+		remote_imap_command(probe->client,
 			probe_command_step(probe->commands[i]),
 			probe_command_text(probe->commands[i]),
 			probe_command_replied, cmd);
@@ -371,7 +371,7 @@ static void probe_send_commands(struct probe *probe)
 }
 
 static void
-probe_connect_replied(const struct imap_client_reply *reply, void *context)
+probe_connect_replied(const struct remote_imap_reply *reply, void *context)
 {
 	struct probe *probe = context;
 
@@ -456,7 +456,7 @@ static enum account_security get_security(const char *value)
 
 static void probe_defaults(struct probe *probe)
 {
-	struct imap_client_settings *set = &probe->set;
+	struct remote_imap_settings *set = &probe->set;
 
 	set->host = "127.0.0.1";
 	set->login = "anna";
@@ -476,7 +476,7 @@ static void
 probe_set_option(struct probe *probe, int opt, const char *value,
 		 const char **networks)
 {
-	struct imap_client_settings *set = &probe->set;
+	struct remote_imap_settings *set = &probe->set;
 
 	switch (opt) {
 	case OPT_HOST: set->host = value; break;
@@ -559,17 +559,17 @@ static void print_stats(struct probe *probe, uoff_t in, uoff_t out)
 
 static void probe_finish(struct probe *probe)
 {
-	const struct imap_client_error *error;
+	const struct remote_imap_error *error;
 	uoff_t in = 0, out = 0;
 
 	if (probe->client != NULL) {
-		imap_client_get_traffic(probe->client, &in, &out);
-		error = imap_client_get_error(probe->client);
+		remote_imap_get_traffic(probe->client, &in, &out);
+		error = remote_imap_get_error(probe->client);
 		if (error != NULL) {
 			PRINT("error", reply_class_name(error->class),
 			      error->text);
 		}
-		imap_client_deinit(&probe->client);
+		remote_imap_deinit(&probe->client);
 	}
 	timeout_remove(&probe->to_resume);
 	timeout_remove(&probe->to_stop);
@@ -580,7 +580,7 @@ static void probe_finish(struct probe *probe)
 
 static void probe_run(struct probe *probe)
 {
-	static const struct imap_client_callbacks callbacks = {
+	static const struct remote_imap_callbacks callbacks = {
 		.step = probe_step,
 		.untagged = probe_untagged,
 		.literal_begin = probe_literal_begin,
@@ -588,9 +588,9 @@ static void probe_run(struct probe *probe)
 		.literal_end = probe_literal_end,
 	};
 
-	probe->client = imap_client_init(&probe->set, &callbacks, probe);
+	probe->client = remote_imap_init(&probe->set, &callbacks, probe);
 	probe->asking = TRUE;
-	imap_client_connect(probe->client, probe_connect_replied, probe);
+	remote_imap_connect(probe->client, probe_connect_replied, probe);
 	probe->asking = FALSE;
 	probe_event(probe, "start", 0);
 	io_loop_run(current_ioloop);

@@ -48,7 +48,7 @@ static int worker_line(struct connection *conn, const char *text)
 	struct job_line line;
 	const char *error, *name;
 
-	if (!conn->handshake_received)
+	if (!connection_handshake_received(conn))
 		return connection_input_line_default(conn, text);
 	ck_assert_int_eq(job_line_parse(pool_datastack_create(), text,
 					&line, &error), 0);
@@ -82,15 +82,6 @@ static void worker_accept(void *context ATTR_UNUSED)
 	worker_max = I_MAX(worker_max, worker_count);
 	connection_init_server(workers, conn, "worker", fd, fd);
 }
-
-static const struct connection_settings worker_set = {
-	.service_name_in = JOB_PROTOCOL_NAME,
-	.service_name_out = JOB_PROTOCOL_NAME,
-	.major_version = JOB_PROTOCOL_MAJOR,
-	.minor_version = JOB_PROTOCOL_MINOR,
-	.input_max_size = JOB_MAX_LINE,
-	.output_max_size = SIZE_MAX,
-};
 
 static const struct connection_vfuncs worker_vfuncs = {
 	.destroy = worker_destroy,
@@ -140,7 +131,7 @@ static void setup(void)
 	listen_fd = net_listen_unix(socket_path(), 16);
 	ck_assert_int_ge(listen_fd, 0);
 	listen_io = io_add(listen_fd, IO_READ, worker_accept, NULL);
-	workers = connection_list_init(&worker_set, &worker_vfuncs);
+	workers = connection_list_init(&job_server_set, &worker_vfuncs);
 	queue = run_queue_init(socket_path(), MAX_RUNS, prepare, NULL);
 	to_hang = timeout_add(TIMEOUT_MSECS, hanging, NULL);
 }

@@ -6,7 +6,7 @@
 #include "settings-parser.h"
 #include "mail-storage-settings.h"
 #include "job.h"
-#include "settings.h"
+#include "imapsync-settings.h"
 
 /* Loaded by doveconf, the config process and the master: with it our settings
    have names and defaults, a misspelt one is an error, and both services exist

@@ -10,17 +10,17 @@
 #include "dns-lookup.h"
 #include "imap-parser.h"
 #include "dovecot-compat.h"
-#include "imap-client-private.h"
+#include "remote-imap-private.h"
 
-static void connect_next_address(struct imap_client *client);
+static void connect_next_address(struct remote_imap *client);
 
-void imap_client_connect_timeout(struct imap_client *client)
+void remote_imap_connect_timeout(struct remote_imap *client)
 {
-	bool tls = client->state == IMAP_CLIENT_STATE_TLS;
+	bool tls = client->state == REMOTE_IMAP_STATE_TLS;
 
-	imap_client_fail(client, REPLY_CLASS_NETWORK,
+	remote_imap_fail(client, REPLY_CLASS_NETWORK,
 		tls ? "TLS: handshake timed out" :
-		client->state == IMAP_CLIENT_STATE_GREETING ?
+		client->state == REMOTE_IMAP_STATE_GREETING ?
 		"no greeting in time" : "login timed out", NULL);
 }
 
@@ -29,45 +29,45 @@ void imap_client_connect_timeout(struct imap_client *client)
  */
 
 static void
-connect_to_addresses(struct imap_client *client, const struct ip_addr *ips,
+connect_to_addresses(struct remote_imap *client, const struct ip_addr *ips,
 		     unsigned int count)
 {
 	string_t *list = t_str_new(64);
 	unsigned int i;
 
-	count = I_MIN(count, IMAP_CLIENT_MAX_ADDRESSES);
+	count = I_MIN(count, REMOTE_IMAP_MAX_ADDRESSES);
 	for (i = 0; i < count; i++) {
 		array_push_back(&client->addresses, &ips[i]);
 		str_printfa(list, "%s%s", i == 0 ? "" : " ",
 			    net_ip2addr(&ips[i]));
 	}
-	imap_client_report_step(client, IMAP_CLIENT_STEP_DNS, str_c(list),
+	remote_imap_report_step(client, REMOTE_IMAP_STEP_DNS, str_c(list),
 				NULL);
-	if (!imap_client_is_closed(client)) {
-		client->state = IMAP_CLIENT_STATE_CONNECT;
+	if (!remote_imap_is_closed(client)) {
+		client->state = REMOTE_IMAP_STATE_CONNECT;
 		connect_next_address(client);
 	}
 }
 
 static void
 connect_dns_callback(const struct dns_lookup_result *result,
-		     struct imap_client *client)
+		     struct remote_imap *client)
 {
 	client->dns_lookup = NULL;
-	imap_client_ref(client);
+	remote_imap_ref(client);
 	if (result->ret != 0) {
-		imap_client_fail(client, REPLY_CLASS_DNS, t_strdup_printf(
+		remote_imap_fail(client, REPLY_CLASS_DNS, t_strdup_printf(
 			"DNS: %s", result->error), NULL);
 	} else if (result->ips_count == 0) {
-		imap_client_fail(client, REPLY_CLASS_DNS,
+		remote_imap_fail(client, REPLY_CLASS_DNS,
 				 "DNS: name has no addresses", NULL);
 	} else {
 		connect_to_addresses(client, result->ips, result->ips_count);
 	}
-	imap_client_unref(&client);
+	remote_imap_unref(&client);
 }
 
-static void connect_look_up(struct imap_client *client)
+static void connect_look_up(struct remote_imap *client)
 {
 	const struct dns_lookup_settings set = {
 		.dns_client_socket_path = client->set.dns_client_socket_path,
@@ -76,7 +76,7 @@ static void connect_look_up(struct imap_client *client)
 		.event_parent = client->event,
 	};
 
-	client->state = IMAP_CLIENT_STATE_DNS;
+	client->state = REMOTE_IMAP_STATE_DNS;
 	/* on failure it has called back already */
 	(void)dns_lookup(client->set.host, &set, connect_dns_callback, client,
 			 &client->dns_lookup);
@@ -97,26 +97,26 @@ static bool text_is_one_line(const char *text)
 	return text == NULL || strpbrk(text, "\r\n") == NULL;
 }
 
-void imap_client_connect_start(struct imap_client *client)
+void remote_imap_connect_start(struct remote_imap *client)
 {
-	const struct imap_client_settings *set = &client->set;
+	const struct remote_imap_settings *set = &client->set;
 	struct ip_addr ip;
 
 	timeout_remove(&client->to_step);
-	imap_client_ref(client);
+	remote_imap_ref(client);
 	if (!text_is_one_line(set->login) || !text_is_one_line(set->secret) ||
 	    !text_is_one_line(set->master_user)) {
-		imap_client_fail(client, REPLY_CLASS_CONFIG,
+		remote_imap_fail(client, REPLY_CLASS_CONFIG,
 				 "login or secret contains a line break", NULL);
 	} else if (!host_is_sane(set->host)) {
-		imap_client_fail(client, REPLY_CLASS_CONFIG,
+		remote_imap_fail(client, REPLY_CLASS_CONFIG,
 				 "this is not a host name", NULL);
 	} else if (net_addr2ip(set->host, &ip) == 0) {
 		connect_to_addresses(client, &ip, 1);
 	} else {
 		connect_look_up(client);
 	}
-	imap_client_unref(&client);
+	remote_imap_unref(&client);
 }
 
 /*
@@ -124,7 +124,7 @@ void imap_client_connect_start(struct imap_client *client)
  */
 
 static void
-connect_note_failure(struct imap_client *client, const char *error)
+connect_note_failure(struct remote_imap *client, const char *error)
 {
 	const struct ip_addr *ip =
 		array_idx(&client->addresses, client->address_idx);
@@ -135,7 +135,7 @@ connect_note_failure(struct imap_client *client, const char *error)
 	client->address_idx++;
 }
 
-static void connect_abandon_address(struct imap_client *client,
+static void connect_abandon_address(struct remote_imap *client,
 				    const char *error)
 {
 	io_remove(&client->io);
@@ -143,17 +143,17 @@ static void connect_abandon_address(struct imap_client *client,
 	net_disconnect(client->fd);
 	client->fd = -1;
 	connect_note_failure(client, error);
-	imap_client_ref(client);
+	remote_imap_ref(client);
 	connect_next_address(client);
-	imap_client_unref(&client);
+	remote_imap_unref(&client);
 }
 
-static void connect_address_timeout(struct imap_client *client)
+static void connect_address_timeout(struct remote_imap *client)
 {
 	connect_abandon_address(client, "timed out");
 }
 
-static void connect_open_streams(struct imap_client *client)
+static void connect_open_streams(struct remote_imap *client)
 {
 	/* room for the largest small literal and the line behind it */
 	size_t max_size = I_MAX(client->set.input_buffer_size,
@@ -165,17 +165,17 @@ static void connect_open_streams(struct imap_client *client)
 	client->output = o_stream_create_fd(client->fd, SIZE_MAX);
 	o_stream_set_no_error_handling(client->output, TRUE);
 	client->parser = compat_imap_parser_create_limited(client->input, NULL,
-		client->set.max_line_size, IMAP_CLIENT_MAX_LISTS);
+		client->set.max_line_size, REMOTE_IMAP_MAX_LISTS);
 }
 
-static void connect_await_greeting(struct imap_client *client)
+static void connect_await_greeting(struct remote_imap *client)
 {
-	client->state = IMAP_CLIENT_STATE_GREETING;
-	imap_client_start_deadline(client);
-	imap_client_update_io(client);
+	client->state = REMOTE_IMAP_STATE_GREETING;
+	remote_imap_start_deadline(client);
+	remote_imap_update_io(client);
 }
 
-static void connect_tcp_done(struct imap_client *client)
+static void connect_tcp_done(struct remote_imap *client)
 {
 	const struct ip_addr *ip =
 		array_idx(&client->addresses, client->address_idx);
@@ -192,21 +192,20 @@ static void connect_tcp_done(struct imap_client *client)
 	(void)net_set_tcp_nodelay(client->fd, TRUE);
 	connect_open_streams(client);
 
-	imap_client_ref(client);
-	if (net_ipport2str(ip, client->set.port, &address) < 0)
-		i_unreached();
-	imap_client_report_step(client, IMAP_CLIENT_STEP_TCP, address, NULL);
-	if (imap_client_is_closed(client))
+	remote_imap_ref(client);
+	address = net_ipport2str(ip, client->set.port);
+	remote_imap_report_step(client, REMOTE_IMAP_STEP_TCP, address, NULL);
+	if (remote_imap_is_closed(client))
 		;
 	else if (client->set.security == ACCOUNT_SECURITY_TLS)
-		imap_client_start_tls(client);
+		remote_imap_start_tls(client);
 	else
 		connect_await_greeting(client);
-	imap_client_unref(&client);
+	remote_imap_unref(&client);
 }
 
 /* Returns FALSE if this address cannot even be tried. */
-static bool connect_try_address(struct imap_client *client)
+static bool connect_try_address(struct remote_imap *client)
 {
 	const struct ip_addr *ip =
 		array_idx(&client->addresses, client->address_idx);
@@ -231,7 +230,7 @@ static bool connect_try_address(struct imap_client *client)
 	return TRUE;
 }
 
-static void connect_next_address(struct imap_client *client)
+static void connect_next_address(struct remote_imap *client)
 {
 	unsigned int count = array_count(&client->addresses);
 
@@ -241,7 +240,7 @@ static void connect_next_address(struct imap_client *client)
 	}
 	/* one reason for all: whoever may only see this learns nothing about
 	   the networks we can reach */
-	imap_client_fail(client, client->addresses_refused == count ?
+	remote_imap_fail(client, client->addresses_refused == count ?
 			 REPLY_CLASS_POLICY : REPLY_CLASS_NETWORK,
 			 "cannot connect", str_c(client->address_errors));
 }
@@ -250,62 +249,62 @@ static void connect_next_address(struct imap_client *client)
  * TLS
  */
 
-static void connect_tls_failed(struct imap_client *client, const char *error)
+static void connect_tls_failed(struct remote_imap *client, const char *error)
 {
-	imap_client_fail(client, REPLY_CLASS_TLS, t_strdup_printf("TLS: %s",
-		imap_client_redact(client, error)), NULL);
+	remote_imap_fail(client, REPLY_CLASS_TLS, t_strdup_printf("TLS: %s",
+		remote_imap_redact(client, error)), NULL);
 }
 
-static void connect_tls_done(struct imap_client *client)
+static void connect_tls_done(struct remote_imap *client)
 {
 	client->tls_done = TRUE;
 	timeout_remove(&client->to_step);
 	io_remove(&client->io);
-	imap_client_report_step(client, IMAP_CLIENT_STEP_TLS,
-				imap_client_tls_get_detail(client), NULL);
-	if (imap_client_is_closed(client))
+	remote_imap_report_step(client, REMOTE_IMAP_STEP_TLS,
+				remote_imap_tls_get_detail(client), NULL);
+	if (remote_imap_is_closed(client))
 		return;
 	if (client->set.security == ACCOUNT_SECURITY_TLS) {
 		connect_await_greeting(client);
 	} else {
-		client->state = IMAP_CLIENT_STATE_LOGIN;
-		imap_client_update_io(client);
-		imap_client_login_continue(client);
+		client->state = REMOTE_IMAP_STATE_LOGIN;
+		remote_imap_update_io(client);
+		remote_imap_login_continue(client);
 	}
 }
 
-static void connect_tls_input(struct imap_client *client)
+static void connect_tls_input(struct remote_imap *client)
 {
 	const char *error;
 	int ret;
 
-	imap_client_ref(client);
-	ret = imap_client_tls_continue(client, &error);
+	remote_imap_ref(client);
+	ret = remote_imap_tls_continue(client, &error);
 	if (ret < 0)
 		connect_tls_failed(client, error);
 	else if (ret > 0)
 		connect_tls_done(client);
-	imap_client_unref(&client);
+	remote_imap_unref(&client);
 }
 
-void imap_client_start_tls(struct imap_client *client)
+void remote_imap_start_tls(struct remote_imap *client)
 {
 	const char *error;
 
-	client->state = IMAP_CLIENT_STATE_TLS;
+	client->state = REMOTE_IMAP_STATE_TLS;
 	io_remove(&client->io);
 	client->bytes_in += client->input->v_offset;
 	client->bytes_out += client->output->offset;
-	imap_client_forget_capabilities(client);
-	if (imap_client_tls_init(client, &error) < 0) {
-		imap_client_fail(client, REPLY_CLASS_LOCAL, t_strdup_printf(
+	remote_imap_forget_capabilities(client);
+	if (remote_imap_tls_init(client, &error) < 0) {
+		remote_imap_fail(client, REPLY_CLASS_LOCAL, t_strdup_printf(
 			"TLS: %s", error), NULL);
 		return;
 	}
 	i_stream_set_init_buffer_size(client->input,
 				      client->set.input_buffer_size);
 	imap_parser_set_streams(client->parser, client->input, NULL);
-	imap_client_start_deadline(client);
+	remote_imap_start_deadline(client);
 	client->io = io_add_istream_to(client->ioloop, client->input,
 				       connect_tls_input, client);
 	/* the first word is ours */
@@ -316,25 +315,25 @@ void imap_client_start_tls(struct imap_client *client)
  * Greeting
  */
 
-static void connect_greeting_refused(struct imap_client *client,
+static void connect_greeting_refused(struct remote_imap *client,
 				     const char *status, const char *code,
 				     const char *code_args, const char *text)
 {
-	struct imap_client_error error;
+	struct remote_imap_error error;
 
-	imap_client_class_reply(client, REPLY_STEP_GREETING, status, code,
+	remote_imap_class_reply(client, REPLY_STEP_GREETING, status, code,
 				code_args, text, &error);
-	imap_client_fail_reply(client, &error);
+	remote_imap_fail_reply(client, &error);
 }
 
-void imap_client_greeting(struct imap_client *client, const char *status,
+void remote_imap_greeting(struct remote_imap *client, const char *status,
 			  const char *code, const char *code_args,
 			  const char *text)
 {
 	if (strcmp(status, "PREAUTH") == 0) {
 		/* nobody has said who we are: this cannot be the right mailbox,
 		   and STARTTLS is not possible any more (RFC 3501, 6.2.1) */
-		imap_client_fail(client,
+		remote_imap_fail(client,
 			client->set.security == ACCOUNT_SECURITY_STARTTLS ?
 			REPLY_CLASS_TLS : REPLY_CLASS_PROTOCOL,
 			"server wants no login (PREAUTH)", NULL);
@@ -344,6 +343,6 @@ void imap_client_greeting(struct imap_client *client, const char *status,
 		connect_greeting_refused(client, status, code, code_args, text);
 		return;
 	}
-	client->state = IMAP_CLIENT_STATE_LOGIN;
-	imap_client_login_continue(client);
+	client->state = REMOTE_IMAP_STATE_LOGIN;
+	remote_imap_login_continue(client);
 }

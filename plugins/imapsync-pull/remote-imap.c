@@ -14,7 +14,7 @@
 #include "dsasl-client.h"
 #include "dovecot-compat.h"
 #include "redact.h"
-#include "imap-client-private.h"
+#include "remote-imap-private.h"
 
 static const char *const step_names[] = {
 	[REPLY_STEP_GREETING] = "greeting",
@@ -31,10 +31,10 @@ static const char *const step_names[] = {
  */
 
 static void
-client_copy_settings(struct imap_client *client,
-		     const struct imap_client_settings *set)
+client_copy_settings(struct remote_imap *client,
+		     const struct remote_imap_settings *set)
 {
-	struct imap_client_settings *copy = &client->set;
+	struct remote_imap_settings *copy = &client->set;
 	pool_t pool = client->pool;
 
 	*copy = *set;
@@ -49,7 +49,7 @@ client_copy_settings(struct imap_client *client,
 		p_strdup(pool, set->dns_client_socket_path);
 }
 
-static const char *client_endpoint(const struct imap_client *client)
+static const char *client_endpoint(const struct remote_imap *client)
 {
 	const char *host = client->set.host;
 
@@ -58,12 +58,12 @@ static const char *client_endpoint(const struct imap_client *client)
 	return t_strdup_printf("%s:%u", host, client->set.port);
 }
 
-struct imap_client *
-imap_client_init(const struct imap_client_settings *set,
-		 const struct imap_client_callbacks *callbacks, void *context)
+struct remote_imap *
+remote_imap_init(const struct remote_imap_settings *set,
+		 const struct remote_imap_callbacks *callbacks, void *context)
 {
 	pool_t pool = pool_alloconly_create_clean("imap client", 2048);
-	struct imap_client *client = p_new(pool, struct imap_client, 1);
+	struct remote_imap *client = p_new(pool, struct remote_imap, 1);
 
 	i_assert(set->policy != NULL);
 
@@ -79,8 +79,8 @@ imap_client_init(const struct imap_client_settings *set,
 	p_array_init(&client->secrets, pool, 8);
 	client->capability_pool =
 		pool_alloconly_create("imap capabilities", 1024);
-	imap_client_forget_capabilities(client);
-	imap_client_add_secret(client, client->set.secret);
+	remote_imap_forget_capabilities(client);
+	remote_imap_add_secret(client, client->set.secret);
 
 	client->event = event_create(set->event_parent);
 	event_set_append_log_prefix(client->event,
@@ -89,15 +89,15 @@ imap_client_init(const struct imap_client_settings *set,
 	return client;
 }
 
-void imap_client_ref(struct imap_client *client)
+void remote_imap_ref(struct remote_imap *client)
 {
 	i_assert(client->refcount > 0);
 	client->refcount++;
 }
 
-void imap_client_unref(struct imap_client **_client)
+void remote_imap_unref(struct remote_imap **_client)
 {
-	struct imap_client *client = *_client;
+	struct remote_imap *client = *_client;
 
 	*_client = NULL;
 	i_assert(client->refcount > 0);
@@ -124,14 +124,14 @@ static void command_free(struct imap_command *cmd)
 }
 
 /* Calls back one thing that is lost. Returns FALSE if there is none. */
-static bool client_flush_one(struct imap_client *client)
+static bool client_flush_one(struct remote_imap *client)
 {
-	struct imap_client_reply reply = client->login_reply;
+	struct remote_imap_reply reply = client->login_reply;
 	struct imap_command *cmd = client->lost;
 
 	reply.error = &client->error;
 	if (client->connect_callback != NULL) {
-		imap_client_connected(client, &reply);
+		remote_imap_connected(client, &reply);
 		return TRUE;
 	}
 	if (cmd == NULL)
@@ -147,15 +147,15 @@ static bool client_flush_one(struct imap_client *client)
 	return TRUE;
 }
 
-static void client_flush_lost(struct imap_client *client)
+static void client_flush_lost(struct remote_imap *client)
 {
 	timeout_remove(&client->to_lost);
-	imap_client_ref(client);
+	remote_imap_ref(client);
 	while (client_flush_one(client)) ;
-	imap_client_unref(&client);
+	remote_imap_unref(&client);
 }
 
-static void client_schedule_lost(struct imap_client *client)
+static void client_schedule_lost(struct remote_imap *client)
 {
 	if (client->to_lost != NULL)
 		return;
@@ -165,7 +165,7 @@ static void client_schedule_lost(struct imap_client *client)
 					       client_flush_lost, client);
 }
 
-static void client_lose_commands(struct imap_client *client)
+static void client_lose_commands(struct remote_imap *client)
 {
 	struct imap_command *cmd;
 
@@ -176,7 +176,7 @@ static void client_lose_commands(struct imap_client *client)
 	}
 }
 
-static void client_close_streams(struct imap_client *client)
+static void client_close_streams(struct remote_imap *client)
 {
 	io_remove(&client->io);
 	if (client->input != NULL) {
@@ -184,7 +184,7 @@ static void client_close_streams(struct imap_client *client)
 			i_stream_get_data_size(client->input);
 		client->bytes_out += client->output->offset;
 	}
-	imap_client_tls_deinit(client);
+	remote_imap_tls_deinit(client);
 	/* their buffers may be in a caller's hands: closed now, freed with the
 	   last reference */
 	if (client->input != NULL) {
@@ -196,9 +196,9 @@ static void client_close_streams(struct imap_client *client)
 	client->fd = -1;
 }
 
-static void client_close(struct imap_client *client)
+static void client_close(struct remote_imap *client)
 {
-	client->state = IMAP_CLIENT_STATE_CLOSED;
+	client->state = REMOTE_IMAP_STATE_CLOSED;
 	if (client->dns_lookup != NULL)
 		dns_lookup_abort(&client->dns_lookup);
 	client_close_streams(client);
@@ -209,22 +209,22 @@ static void client_close(struct imap_client *client)
 	client_schedule_lost(client);
 }
 
-void imap_client_deinit(struct imap_client **_client)
+void remote_imap_deinit(struct remote_imap **_client)
 {
-	struct imap_client *client = *_client;
+	struct remote_imap *client = *_client;
 
 	*_client = NULL;
 	client->deinited = TRUE;
-	imap_client_fail(client, REPLY_CLASS_STOPPED, "stopped", NULL);
+	remote_imap_fail(client, REPLY_CLASS_STOPPED, "stopped", NULL);
 	client_flush_lost(client);
-	imap_client_unref(&client);
+	remote_imap_unref(&client);
 }
 
 /*
  * Errors
  */
 
-void imap_client_add_secret(struct imap_client *client, const char *secret)
+void remote_imap_add_secret(struct remote_imap *client, const char *secret)
 {
 	const char *copy = p_strdup(client->pool, secret);
 
@@ -232,7 +232,7 @@ void imap_client_add_secret(struct imap_client *client, const char *secret)
 		array_push_back(&client->secrets, &copy);
 }
 
-const char *imap_client_redact(struct imap_client *client, const char *text)
+const char *remote_imap_redact(struct remote_imap *client, const char *text)
 {
 	ARRAY_TYPE(const_string) secrets;
 
@@ -242,13 +242,13 @@ const char *imap_client_redact(struct imap_client *client, const char *text)
 	return redact_remote_text(text, array_front(&secrets));
 }
 
-const char *imap_client_error_text(struct imap_client *client,
+const char *remote_imap_error_text(struct remote_imap *client,
 				   const char *text)
 {
 	return t_strdup_printf("%s: %s", client_endpoint(client), text);
 }
 
-void imap_client_set_error(struct imap_client *client, enum reply_class class,
+void remote_imap_set_error(struct remote_imap *client, enum reply_class class,
 			   unsigned int wait_secs, const char *text,
 			   const char *detail)
 {
@@ -266,75 +266,75 @@ void imap_client_set_error(struct imap_client *client, enum reply_class class,
 /* The step of connecting that a failure now belongs to. Returns FALSE if none:
    the connection was ready. */
 static bool
-client_current_step(struct imap_client *client, enum imap_client_step *step_r)
+client_current_step(struct remote_imap *client, enum remote_imap_step *step_r)
 {
 	switch (client->state) {
-	case IMAP_CLIENT_STATE_INIT:
-	case IMAP_CLIENT_STATE_DNS:
-		*step_r = IMAP_CLIENT_STEP_DNS;
+	case REMOTE_IMAP_STATE_INIT:
+	case REMOTE_IMAP_STATE_DNS:
+		*step_r = REMOTE_IMAP_STEP_DNS;
 		return TRUE;
-	case IMAP_CLIENT_STATE_CONNECT:
-		*step_r = IMAP_CLIENT_STEP_TCP;
+	case REMOTE_IMAP_STATE_CONNECT:
+		*step_r = REMOTE_IMAP_STEP_TCP;
 		return TRUE;
-	case IMAP_CLIENT_STATE_TLS:
-		*step_r = IMAP_CLIENT_STEP_TLS;
+	case REMOTE_IMAP_STATE_TLS:
+		*step_r = REMOTE_IMAP_STEP_TLS;
 		return TRUE;
-	case IMAP_CLIENT_STATE_GREETING:
-	case IMAP_CLIENT_STATE_LOGIN:
+	case REMOTE_IMAP_STATE_GREETING:
+	case REMOTE_IMAP_STATE_LOGIN:
 		*step_r = client->tls_done ||
 			client->set.security == ACCOUNT_SECURITY_NONE ?
-			IMAP_CLIENT_STEP_LOGIN : IMAP_CLIENT_STEP_TLS;
+			REMOTE_IMAP_STEP_LOGIN : REMOTE_IMAP_STEP_TLS;
 		return TRUE;
-	case IMAP_CLIENT_STATE_READY:
-	case IMAP_CLIENT_STATE_LOGOUT:
-	case IMAP_CLIENT_STATE_CLOSED:
+	case REMOTE_IMAP_STATE_READY:
+	case REMOTE_IMAP_STATE_LOGOUT:
+	case REMOTE_IMAP_STATE_CLOSED:
 		break;
 	}
 	return FALSE;
 }
 
-void imap_client_fail(struct imap_client *client, enum reply_class class,
+void remote_imap_fail(struct remote_imap *client, enum reply_class class,
 		      const char *text, const char *detail)
 {
-	enum imap_client_step step;
+	enum remote_imap_step step;
 	bool connecting;
 
-	if (imap_client_is_closed(client))
+	if (remote_imap_is_closed(client))
 		return;
 	connecting = client_current_step(client, &step);
-	imap_client_set_error(client, class, 0,
-			      imap_client_error_text(client, text), detail);
+	remote_imap_set_error(client, class, 0,
+			      remote_imap_error_text(client, text), detail);
 	client_close(client);
 	if (connecting && !client->deinited)
-		imap_client_report_step(client, step, "", &client->error);
+		remote_imap_report_step(client, step, "", &client->error);
 }
 
-void imap_client_fail_reply(struct imap_client *client,
-			    const struct imap_client_error *error)
+void remote_imap_fail_reply(struct remote_imap *client,
+			    const struct remote_imap_error *error)
 {
-	imap_client_set_error(client, error->class, error->wait_secs,
+	remote_imap_set_error(client, error->class, error->wait_secs,
 			      error->text, error->detail);
-	imap_client_fail(client, error->class, error->text, NULL);
+	remote_imap_fail(client, error->class, error->text, NULL);
 }
 
-void imap_client_report_step(struct imap_client *client,
-			     enum imap_client_step step, const char *detail,
-			     const struct imap_client_error *error)
+void remote_imap_report_step(struct remote_imap *client,
+			     enum remote_imap_step step, const char *detail,
+			     const struct remote_imap_error *error)
 {
 	if (client->callbacks.step != NULL)
 		client->callbacks.step(step, detail, error, client->context);
 }
 
-const struct imap_client_error *
-imap_client_get_error(struct imap_client *client)
+const struct remote_imap_error *
+remote_imap_get_error(struct remote_imap *client)
 {
-	return imap_client_is_closed(client) ? &client->error : NULL;
+	return remote_imap_is_closed(client) ? &client->error : NULL;
 }
 
-void imap_client_class_reply(struct imap_client *client, enum reply_step step,
+void remote_imap_class_reply(struct remote_imap *client, enum reply_step step,
 			     const char *status, const char *code,
 			     const char *code_args, const char *text,
-			     struct imap_client_error *error_r)
+			     struct remote_imap_error *error_r)
 {
 	const struct reply reply = {
 		.step = step, .status = status, .code = code, .text = text,
@@ -352,19 +352,19 @@ void imap_client_class_reply(struct imap_client *client, enum reply_step step,
 	else if (code != NULL)
 		str_printfa(words, "[%s] ", code);
 	str_append(words, text);
-	error_r->text = imap_client_error_text(client,
+	error_r->text = remote_imap_error_text(client,
 		t_strdup_printf("%s: %s %s", step_names[step], status,
-				imap_client_redact(client, str_c(words))));
+				remote_imap_redact(client, str_c(words))));
 }
 
 /*
  * Connecting
  */
 
-void imap_client_connect(struct imap_client *client,
-			 imap_client_reply_callback_t *callback, void *context)
+void remote_imap_connect(struct remote_imap *client,
+			 remote_imap_reply_callback_t *callback, void *context)
 {
-	i_assert(client->state == IMAP_CLIENT_STATE_INIT);
+	i_assert(client->state == REMOTE_IMAP_STATE_INIT);
 	i_assert(client->connect_callback == NULL);
 
 	client->login_reply.status = IMAP_REPLY_LOST;
@@ -372,32 +372,32 @@ void imap_client_connect(struct imap_client *client,
 	client->connect_callback = callback;
 	client->connect_context = context;
 	client->to_step = timeout_add_short_to(client->ioloop, 0,
-					       imap_client_connect_start,
+					       remote_imap_connect_start,
 					       client);
 }
 
-void imap_client_connected(struct imap_client *client,
-			   const struct imap_client_reply *reply)
+void remote_imap_connected(struct remote_imap *client,
+			   const struct remote_imap_reply *reply)
 {
-	imap_client_reply_callback_t *callback = client->connect_callback;
+	remote_imap_reply_callback_t *callback = client->connect_callback;
 
 	client->connect_callback = NULL;
 	callback(reply, client->connect_context);
 }
 
-void imap_client_start_deadline(struct imap_client *client)
+void remote_imap_start_deadline(struct remote_imap *client)
 {
 	timeout_remove(&client->to_step);
 	client->to_step = timeout_add_short_to(client->ioloop,
 					 client->set.connect_timeout_msecs,
-					 imap_client_connect_timeout, client);
+					 remote_imap_connect_timeout, client);
 }
 
 /*
  * Commands
  */
 
-/* The literal whose "{size}" ends at cr: imap_client_quote() wrote it. */
+/* The literal whose "{size}" ends at cr: remote_imap_quote() wrote it. */
 static size_t command_literal_size(const char *start, const char *cr)
 {
 	const char *p = cr;
@@ -411,15 +411,15 @@ static size_t command_literal_size(const char *start, const char *cr)
 }
 
 static bool
-client_literal_needs_no_wait(struct imap_client *client, size_t size)
+client_literal_needs_no_wait(struct remote_imap *client, size_t size)
 {
-	return imap_client_has_capability(client, "LITERAL+") ||
+	return remote_imap_has_capability(client, "LITERAL+") ||
 		(size <= 4096 &&
-		 imap_client_has_capability(client, "LITERAL-"));
+		 remote_imap_has_capability(client, "LITERAL-"));
 }
 
 /* Sends what can be sent without waiting for "+". */
-static void command_send_more(struct imap_client *client,
+static void command_send_more(struct remote_imap *client,
 			      struct imap_command *cmd)
 {
 	const char *start = cmd->text + cmd->sent;
@@ -448,11 +448,11 @@ static void command_send_more(struct imap_client *client,
 	}
 }
 
-static void client_send(struct imap_client *client)
+static void client_send(struct remote_imap *client)
 {
 	struct imap_command *cmd;
 
-	if (imap_client_is_closed(client) || client->sending == NULL)
+	if (remote_imap_is_closed(client) || client->sending == NULL)
 		return;
 	o_stream_cork(client->output);
 	while ((cmd = client->sending) != NULL && cmd->held == 0) {
@@ -470,7 +470,7 @@ static void client_send(struct imap_client *client)
 	o_stream_uncork(client->output);
 }
 
-void imap_client_continue(struct imap_client *client, const char *text)
+void remote_imap_continue(struct remote_imap *client, const char *text)
 {
 	struct imap_command *cmd = client->sending;
 
@@ -487,14 +487,14 @@ void imap_client_continue(struct imap_client *client, const char *text)
 		cmd->challenge(client, text);
 		return;
 	}
-	imap_client_fail(client, REPLY_CLASS_PROTOCOL,
+	remote_imap_fail(client, REPLY_CLASS_PROTOCOL,
 			 "server sent \"+\" that nothing waited for", NULL);
 }
 
 struct imap_command *
-imap_client_command_internal(struct imap_client *client, enum reply_step step,
+remote_imap_command_internal(struct remote_imap *client, enum reply_step step,
 			     const char *text,
-			     imap_client_reply_callback_t *callback,
+			     remote_imap_reply_callback_t *callback,
 			     void *context)
 {
 	struct imap_command *cmd = i_new(struct imap_command, 1);
@@ -504,7 +504,7 @@ imap_client_command_internal(struct imap_client *client, enum reply_step step,
 	cmd->step = step;
 	cmd->callback = callback;
 	cmd->context = context;
-	if (imap_client_is_closed(client)) {
+	if (remote_imap_is_closed(client)) {
 		DLLIST2_APPEND(&client->lost, &client->lost_tail, cmd);
 		client_schedule_lost(client);
 		return cmd;
@@ -514,23 +514,23 @@ imap_client_command_internal(struct imap_client *client, enum reply_step step,
 	if (client->sending == NULL)
 		client->sending = cmd;
 	client_send(client);
-	imap_client_update_timers(client);
+	remote_imap_update_timers(client);
 	return cmd;
 }
 
-void imap_client_command(struct imap_client *client, enum reply_step step,
+void remote_imap_command(struct remote_imap *client, enum reply_step step,
 			 const char *command,
-			 imap_client_reply_callback_t *callback, void *context)
+			 remote_imap_reply_callback_t *callback, void *context)
 {
-	i_assert(client->state == IMAP_CLIENT_STATE_READY ||
-		 imap_client_is_closed(client));
+	i_assert(client->state == REMOTE_IMAP_STATE_READY ||
+		 remote_imap_is_closed(client));
 
-	(void)imap_client_command_internal(client, step, command, callback,
+	(void)remote_imap_command_internal(client, step, command, callback,
 					   context);
 }
 
 struct imap_command *
-imap_client_find_command(struct imap_client *client, const char *tag,
+remote_imap_find_command(struct remote_imap *client, const char *tag,
 			 enum imap_reply_status status)
 {
 	struct imap_command *cmd;
@@ -551,9 +551,9 @@ imap_client_find_command(struct imap_client *client, const char *tag,
 	return NULL;
 }
 
-void imap_client_finish_command(struct imap_client *client,
+void remote_imap_finish_command(struct remote_imap *client,
 				struct imap_command *cmd,
-				const struct imap_client_reply *reply)
+				const struct remote_imap_reply *reply)
 {
 	DLLIST2_REMOVE(&client->commands, &client->commands_tail, cmd);
 	if (client->sending == cmd)
@@ -561,7 +561,7 @@ void imap_client_finish_command(struct imap_client *client,
 	cmd->callback(reply, cmd->context);
 	command_free(cmd);
 	client_send(client);
-	imap_client_update_timers(client);
+	remote_imap_update_timers(client);
 }
 
 static bool value_can_be_quoted(const char *value)
@@ -576,7 +576,7 @@ static bool value_can_be_quoted(const char *value)
 	return TRUE;
 }
 
-void imap_client_quote(string_t *dest, const char *value)
+void remote_imap_quote(string_t *dest, const char *value)
 {
 	if (!value_can_be_quoted(value)) {
 		str_printfa(dest, "{%zu}\r\n%s", strlen(value), value);
@@ -591,7 +591,7 @@ void imap_client_quote(string_t *dest, const char *value)
 	str_append_c(dest, '"');
 }
 
-bool imap_client_has_capability(struct imap_client *client, const char *name)
+bool remote_imap_has_capability(struct remote_imap *client, const char *name)
 {
 	return str_array_icase_find(client->capabilities, name);
 }
@@ -600,44 +600,44 @@ bool imap_client_has_capability(struct imap_client *client, const char *name)
  * Waiting
  */
 
-static void idle_timeout(struct imap_client *client)
+static void idle_timeout(struct remote_imap *client)
 {
-	imap_client_fail(client, REPLY_CLASS_NETWORK,
+	remote_imap_fail(client, REPLY_CLASS_NETWORK,
 		t_strdup_printf("no answer for %u seconds",
 				client->set.idle_timeout_msecs / 1000), NULL);
 }
 
-static void rate_start_window(struct imap_client *client)
+static void rate_start_window(struct remote_imap *client)
 {
-	imap_client_get_traffic(client, &client->window_bytes, NULL);
+	remote_imap_get_traffic(client, &client->window_bytes, NULL);
 	client->window_responses = client->responses;
-	client->window_in_response = imap_client_in_response(client);
+	client->window_in_response = remote_imap_in_response(client);
 }
 
 /* A server that sends a byte now and then is never idle. */
-static void rate_timeout(struct imap_client *client)
+static void rate_timeout(struct remote_imap *client)
 {
 	uoff_t bytes, min_bytes;
 	bool stuck = client->window_in_response &&
 		client->window_responses == client->responses;
 
-	imap_client_get_traffic(client, &bytes, NULL);
-	min_bytes = (uoff_t)IMAP_CLIENT_MIN_BYTES_PER_MINUTE *
+	remote_imap_get_traffic(client, &bytes, NULL);
+	min_bytes = (uoff_t)REMOTE_IMAP_MIN_BYTES_PER_MINUTE *
 		client->set.idle_timeout_msecs / 60000;
 	if (bytes - client->window_bytes >= min_bytes)
 		client->slow_windows = 0;
 	else if (stuck ||
-		 ++client->slow_windows == IMAP_CLIENT_MAX_SLOW_WINDOWS) {
-		imap_client_fail(client, REPLY_CLASS_NETWORK,
+		 ++client->slow_windows == REMOTE_IMAP_MAX_SLOW_WINDOWS) {
+		remote_imap_fail(client, REPLY_CLASS_NETWORK,
 				 "server sends too slowly", NULL);
 		return;
 	}
 	rate_start_window(client);
 }
 
-void imap_client_update_timers(struct imap_client *client)
+void remote_imap_update_timers(struct remote_imap *client)
 {
-	if (client->state != IMAP_CLIENT_STATE_READY ||
+	if (client->state != REMOTE_IMAP_STATE_READY ||
 	    client->commands == NULL || client->pause_count > 0) {
 		timeout_remove(&client->to_idle);
 		timeout_remove(&client->to_rate);
@@ -655,9 +655,9 @@ void imap_client_update_timers(struct imap_client *client)
 	rate_start_window(client);
 }
 
-void imap_client_update_io(struct imap_client *client)
+void remote_imap_update_io(struct remote_imap *client)
 {
-	if (imap_client_is_closed(client))
+	if (remote_imap_is_closed(client))
 		return;
 	if (client->pause_count > 0) {
 		io_remove(&client->io);
@@ -666,37 +666,37 @@ void imap_client_update_io(struct imap_client *client)
 	if (client->io != NULL)
 		return;
 	client->io = io_add_istream_to(client->ioloop, client->input,
-				       imap_client_input, client);
+				       remote_imap_input, client);
 	/* what is in the buffer already makes no fd readable */
 	i_stream_set_input_pending(client->input, TRUE);
 }
 
-void imap_client_pause(struct imap_client *client)
+void remote_imap_pause(struct remote_imap *client)
 {
-	i_assert(client->state >= IMAP_CLIENT_STATE_READY);
+	i_assert(client->state >= REMOTE_IMAP_STATE_READY);
 
 	if (client->pause_count++ > 0)
 		return;
-	imap_client_update_io(client);
-	imap_client_update_timers(client);
+	remote_imap_update_io(client);
+	remote_imap_update_timers(client);
 }
 
-void imap_client_resume(struct imap_client *client)
+void remote_imap_resume(struct remote_imap *client)
 {
 	i_assert(client->pause_count > 0);
 
 	if (--client->pause_count > 0)
 		return;
-	imap_client_update_io(client);
-	imap_client_update_timers(client);
+	remote_imap_update_io(client);
+	remote_imap_update_timers(client);
 }
 
-void imap_client_get_traffic(struct imap_client *client, uoff_t *in_r,
+void remote_imap_get_traffic(struct remote_imap *client, uoff_t *in_r,
 			     uoff_t *out_r)
 {
 	uoff_t in = client->bytes_in, out = client->bytes_out;
 
-	if (client->input != NULL && !imap_client_is_closed(client)) {
+	if (client->input != NULL && !remote_imap_is_closed(client)) {
 		in += client->input->v_offset +
 			i_stream_get_data_size(client->input);
 		out += client->output->offset;
@@ -711,45 +711,45 @@ void imap_client_get_traffic(struct imap_client *client, uoff_t *in_r,
  * Goodbye
  */
 
-static void logout_replied(const struct imap_client_reply *reply, void *context)
+static void logout_replied(const struct remote_imap_reply *reply, void *context)
 {
-	struct imap_client *client = context;
-	imap_client_reply_callback_t *callback = client->logout_callback;
+	struct remote_imap *client = context;
+	remote_imap_reply_callback_t *callback = client->logout_callback;
 
 	client->logout_callback = NULL;
-	imap_client_ref(client);
+	remote_imap_ref(client);
 	callback(reply, client->logout_context);
-	imap_client_fail(client, REPLY_CLASS_STOPPED, "logged out", NULL);
-	imap_client_unref(&client);
+	remote_imap_fail(client, REPLY_CLASS_STOPPED, "logged out", NULL);
+	remote_imap_unref(&client);
 }
 
-static void goodbye_timeout(struct imap_client *client)
+static void goodbye_timeout(struct remote_imap *client)
 {
-	imap_client_fail(client, REPLY_CLASS_NETWORK,
+	remote_imap_fail(client, REPLY_CLASS_NETWORK,
 			 "server did not hang up", NULL);
 }
 
-void imap_client_expect_eof(struct imap_client *client)
+void remote_imap_expect_eof(struct remote_imap *client)
 {
 	timeout_remove(&client->to_step);
 	client->to_step = timeout_add_short_to(client->ioloop,
-					 IMAP_CLIENT_GOODBYE_MSECS,
+					 REMOTE_IMAP_GOODBYE_MSECS,
 					 goodbye_timeout, client);
 }
 
-void imap_client_logout(struct imap_client *client,
-			imap_client_reply_callback_t *callback, void *context)
+void remote_imap_logout(struct remote_imap *client,
+			remote_imap_reply_callback_t *callback, void *context)
 {
-	i_assert(client->state == IMAP_CLIENT_STATE_READY ||
-		 imap_client_is_closed(client));
+	i_assert(client->state == REMOTE_IMAP_STATE_READY ||
+		 remote_imap_is_closed(client));
 	i_assert(client->logout_callback == NULL);
 
 	client->logout_callback = callback;
 	client->logout_context = context;
-	if (!imap_client_is_closed(client)) {
-		client->state = IMAP_CLIENT_STATE_LOGOUT;
-		imap_client_expect_eof(client);
+	if (!remote_imap_is_closed(client)) {
+		client->state = REMOTE_IMAP_STATE_LOGOUT;
+		remote_imap_expect_eof(client);
 	}
-	(void)imap_client_command_internal(client, REPLY_STEP_OTHER, "LOGOUT",
+	(void)remote_imap_command_internal(client, REPLY_STEP_OTHER, "LOGOUT",
 					   logout_replied, client);
 }

@@ -6,9 +6,9 @@
 #include "master-service.h"
 #include "mail-user.h"
 #include "dovecot-compat.h"
-#include "settings.h"
+#include "imapsync-settings-private.h"
 
-/* Apart from settings.c, so that the service needs no storage library. */
+/* Apart from imapsync-settings-2.3.c, so that the service needs no storage library. */
 
 static int
 state_dir_expand(struct mail_user *user, const char *value,
@@ -31,11 +31,8 @@ state_dir_expand(struct mail_user *user, const char *value,
 					   value, error);
 		return -1;
 	}
-	if (str_c(str)[0] != '/') {
-		*error_r = t_strdup_printf("imapsync_pull_state_dir: "
-			"not an absolute path: %s", str_c(str));
+	if (imapsync_settings_check_state_dir(str_c(str), error_r) < 0)
 		return -1;
-	}
 	*path_r = p_strdup(user->pool, str_c(str));
 	return 0;
 }

@@ -1,18 +1,19 @@
-#ifndef IMAPSYNC_IMAP_CLIENT_PRIVATE_H
-#define IMAPSYNC_IMAP_CLIENT_PRIVATE_H
+#ifndef IMAPSYNC_REMOTE_IMAP_PRIVATE_H
+#define IMAPSYNC_REMOTE_IMAP_PRIVATE_H
 
-#include "imap-client.h"
+#include "remote-imap.h"
 
 /* Inside of the IMAP client, in four files:
-     imap-client.c		commands, deadlines, end of the connection
-     imap-client-input.c	what the server says: lines, literals, replies
-     imap-client-connect.c	name, addresses, TLS, greeting, STARTTLS
-     imap-client-login.c	capabilities, mechanism, SASL, ID
-     imap-client-tls.c		the door to the TLS library
+     remote-imap.c		commands, deadlines, end of the connection
+     remote-imap-input.c	what the server says: lines, literals, replies
+     remote-imap-connect.c	name, addresses, TLS, greeting, STARTTLS
+     remote-imap-login.c	capabilities, mechanism, SASL, ID
+     remote-imap-tls.c		the door to the TLS library
+     remote-imap-ssl-*.c	its settings, as each Dovecot names them
 
    Anything that calls the asker may come back with the client closed or
-   deinit'ed: whoever calls imap_client_fail(), imap_client_report_step() or
-   one of the callbacks looks at imap_client_is_closed() afterwards. The memory
+   deinit'ed: whoever calls remote_imap_fail(), remote_imap_report_step() or
+   one of the callbacks looks at remote_imap_is_closed() afterwards. The memory
    stays until the last reference is gone. */
 
 struct ssl_iostream;
@@ -23,37 +24,37 @@ struct imap_parser;
 
 /* open lists in one response: FETCH, LIST and NAMESPACE need few, and each
    costs some 400 bytes */
-#define IMAP_CLIENT_MAX_LISTS 256
+#define REMOTE_IMAP_MAX_LISTS 256
 /* capabilities kept, and the longest of them */
-#define IMAP_CLIENT_MAX_CAPABILITIES 256
-#define IMAP_CLIENT_MAX_CAPABILITY_LEN 64
+#define REMOTE_IMAP_MAX_CAPABILITIES 256
+#define REMOTE_IMAP_MAX_CAPABILITY_LEN 64
 /* addresses of one name that are tried */
-#define IMAP_CLIENT_MAX_ADDRESSES 8
+#define REMOTE_IMAP_MAX_ADDRESSES 8
 /* challenges of one SASL exchange, and the size of one in base64 */
-#define IMAP_CLIENT_MAX_SASL_ROUNDS 8
-#define IMAP_CLIENT_MAX_SASL_SIZE 16384
+#define REMOTE_IMAP_MAX_SASL_ROUNDS 8
+#define REMOTE_IMAP_MAX_SASL_SIZE 16384
 /* a longer initial response goes in a line of its own: some servers take
    command lines of 8 kB at most (RFC 7162, 4) */
-#define IMAP_CLIENT_MAX_SASL_IR 4096
+#define REMOTE_IMAP_MAX_SASL_IR 4096
 /* slower than this for a whole idle timeout, in the middle of a response, is a
    dead or a hostile server */
-#define IMAP_CLIENT_MIN_BYTES_PER_MINUTE (16*1024)
+#define REMOTE_IMAP_MIN_BYTES_PER_MINUTE (16*1024)
 /* idle timeouts in a row in which a command may wait with only a trickle of
    small responses coming in ("* OK Still here") */
-#define IMAP_CLIENT_MAX_SLOW_WINDOWS 6
+#define REMOTE_IMAP_MAX_SLOW_WINDOWS 6
 /* after LOGOUT and after BYE */
-#define IMAP_CLIENT_GOODBYE_MSECS 2000
+#define REMOTE_IMAP_GOODBYE_MSECS 2000
 
-enum imap_client_state {
-	IMAP_CLIENT_STATE_INIT,
-	IMAP_CLIENT_STATE_DNS,
-	IMAP_CLIENT_STATE_CONNECT,
-	IMAP_CLIENT_STATE_TLS,
-	IMAP_CLIENT_STATE_GREETING,
-	IMAP_CLIENT_STATE_LOGIN,
-	IMAP_CLIENT_STATE_READY,
-	IMAP_CLIENT_STATE_LOGOUT,
-	IMAP_CLIENT_STATE_CLOSED,
+enum remote_imap_state {
+	REMOTE_IMAP_STATE_INIT,
+	REMOTE_IMAP_STATE_DNS,
+	REMOTE_IMAP_STATE_CONNECT,
+	REMOTE_IMAP_STATE_TLS,
+	REMOTE_IMAP_STATE_GREETING,
+	REMOTE_IMAP_STATE_LOGIN,
+	REMOTE_IMAP_STATE_READY,
+	REMOTE_IMAP_STATE_LOGOUT,
+	REMOTE_IMAP_STATE_CLOSED,
 };
 
 struct imap_command {
@@ -70,41 +71,41 @@ struct imap_command {
 	size_t held;
 	bool begun, complete;
 
-	imap_client_reply_callback_t *callback;
+	remote_imap_reply_callback_t *callback;
 	void *context;
 	/* AUTHENTICATE: gets what follows "+" */
-	void (*challenge)(struct imap_client *client, const char *text);
+	void (*challenge)(struct remote_imap *client, const char *text);
 };
 
-enum imap_client_input_mode {
+enum remote_imap_input_mode {
 	/* at the first byte of a response */
-	IMAP_CLIENT_INPUT_START,
+	REMOTE_IMAP_INPUT_START,
 	/* somewhere in one, at the first byte of a line */
-	IMAP_CLIENT_INPUT_LINE,
+	REMOTE_IMAP_INPUT_LINE,
 	/* a small literal and then the rest of the line */
-	IMAP_CLIENT_INPUT_LITERAL,
+	REMOTE_IMAP_INPUT_LITERAL,
 	/* bytes of a literal on their way to the asker */
-	IMAP_CLIENT_INPUT_STREAM,
+	REMOTE_IMAP_INPUT_STREAM,
 };
 
-struct imap_client {
+struct remote_imap {
 	pool_t pool;
 	int refcount;
 	struct ioloop *ioloop;
 	struct event *event;
-	struct imap_client_settings set;
-	struct imap_client_callbacks callbacks;
+	struct remote_imap_settings set;
+	struct remote_imap_callbacks callbacks;
 	void *context;
 
-	enum imap_client_state state;
+	enum remote_imap_state state;
 	bool deinited;
 	unsigned int pause_count;
-	imap_client_reply_callback_t *connect_callback;
+	remote_imap_reply_callback_t *connect_callback;
 	void *connect_context;
-	imap_client_reply_callback_t *logout_callback;
+	remote_imap_reply_callback_t *logout_callback;
 	void *logout_context;
 	/* what the server said to the login */
-	struct imap_client_reply login_reply;
+	struct remote_imap_reply login_reply;
 
 	/* name and addresses */
 	struct dns_lookup *dns_lookup;
@@ -163,7 +164,7 @@ struct imap_client {
 
 	/* input */
 	struct imap_parser *parser;
-	enum imap_client_input_mode mode;
+	enum remote_imap_input_mode mode;
 	/* bytes of the unfinished line that were searched for LF */
 	size_t scanned;
 	uoff_t literal_left;
@@ -175,101 +176,111 @@ struct imap_client {
 	/* responses read completely */
 	unsigned int responses;
 
-	struct imap_client_error error;
+	struct remote_imap_error error;
 	bool failed;
 };
 
-static inline bool imap_client_is_closed(const struct imap_client *client)
+static inline bool remote_imap_is_closed(const struct remote_imap *client)
 {
-	return client->state == IMAP_CLIENT_STATE_CLOSED;
+	return client->state == REMOTE_IMAP_STATE_CLOSED;
 }
 
-/* imap-client.c */
-void imap_client_ref(struct imap_client *client);
-void imap_client_unref(struct imap_client **client);
+/* remote-imap.c */
+void remote_imap_ref(struct remote_imap *client);
+void remote_imap_unref(struct remote_imap **client);
 /* End the connection for this reason; text is what went wrong, printable, the
    end point is put before it. detail may be NULL. Only the first reason counts.
    Callbacks of commands follow from the ioloop. */
-void imap_client_fail(struct imap_client *client, enum reply_class class,
+void remote_imap_fail(struct remote_imap *client, enum reply_class class,
 		      const char *text, const char *detail);
 /* A reason that becomes final when the connection ends (BYE). */
-void imap_client_set_error(struct imap_client *client, enum reply_class class,
+void remote_imap_set_error(struct remote_imap *client, enum reply_class class,
 			   unsigned int wait_secs, const char *text,
 			   const char *detail);
-/* End it because of what imap_client_class_reply() says. */
-void imap_client_fail_reply(struct imap_client *client,
-			    const struct imap_client_error *error);
+/* End it because of what remote_imap_class_reply() says. */
+void remote_imap_fail_reply(struct remote_imap *client,
+			    const struct remote_imap_error *error);
 /* "host:port: text", data stack */
-const char *imap_client_error_text(struct imap_client *client,
+const char *remote_imap_error_text(struct remote_imap *client,
 				   const char *text);
-const char *imap_client_redact(struct imap_client *client, const char *text);
-void imap_client_add_secret(struct imap_client *client, const char *secret);
-void imap_client_report_step(struct imap_client *client,
-			     enum imap_client_step step, const char *detail,
-			     const struct imap_client_error *error);
+const char *remote_imap_redact(struct remote_imap *client, const char *text);
+void remote_imap_add_secret(struct remote_imap *client, const char *secret);
+void remote_imap_report_step(struct remote_imap *client,
+			     enum remote_imap_step step, const char *detail,
+			     const struct remote_imap_error *error);
 /* Starts the deadline of the next step of connecting. */
-void imap_client_start_deadline(struct imap_client *client);
+void remote_imap_start_deadline(struct remote_imap *client);
 /* The connect callback with this reply. */
-void imap_client_connected(struct imap_client *client,
-			   const struct imap_client_reply *reply);
-/* As imap_client_command(), in any state. */
+void remote_imap_connected(struct remote_imap *client,
+			   const struct remote_imap_reply *reply);
+/* As remote_imap_command(), in any state. */
 struct imap_command *
-imap_client_command_internal(struct imap_client *client, enum reply_step step,
+remote_imap_command_internal(struct remote_imap *client, enum reply_step step,
 			     const char *text,
-			     imap_client_reply_callback_t *callback,
+			     remote_imap_reply_callback_t *callback,
 			     void *context);
 /* The command with this tag that may be answered with status now, or NULL. */
 struct imap_command *
-imap_client_find_command(struct imap_client *client, const char *tag,
+remote_imap_find_command(struct remote_imap *client, const char *tag,
 			 enum imap_reply_status status);
 /* Takes the command off the queue, calls back and frees it. */
-void imap_client_finish_command(struct imap_client *client,
+void remote_imap_finish_command(struct remote_imap *client,
 				struct imap_command *cmd,
-				const struct imap_client_reply *reply);
+				const struct remote_imap_reply *reply);
 /* The server says "+". */
-void imap_client_continue(struct imap_client *client, const char *text);
+void remote_imap_continue(struct remote_imap *client, const char *text);
 /* Start or stop what watches a ready connection. */
-void imap_client_update_timers(struct imap_client *client);
-void imap_client_update_io(struct imap_client *client);
+void remote_imap_update_timers(struct remote_imap *client);
+void remote_imap_update_io(struct remote_imap *client);
 /* What a NO, BAD or BYE means. Strings from the data stack. */
-void imap_client_class_reply(struct imap_client *client, enum reply_step step,
+void remote_imap_class_reply(struct remote_imap *client, enum reply_step step,
 			     const char *status, const char *code,
 			     const char *code_args, const char *text,
-			     struct imap_client_error *error_r);
+			     struct remote_imap_error *error_r);
 
 /* The server said it will hang up: give it a moment. */
-void imap_client_expect_eof(struct imap_client *client);
+void remote_imap_expect_eof(struct remote_imap *client);
 
-/* imap-client-input.c */
-void imap_client_input(struct imap_client *client);
-bool imap_client_in_response(struct imap_client *client);
+/* remote-imap-input.c */
+void remote_imap_input(struct remote_imap *client);
+bool remote_imap_in_response(struct remote_imap *client);
 /* Words of a response code or a CAPABILITY response. */
-void imap_client_set_capabilities(struct imap_client *client,
+void remote_imap_set_capabilities(struct remote_imap *client,
 				  const char *const *words);
-void imap_client_forget_capabilities(struct imap_client *client);
+void remote_imap_forget_capabilities(struct remote_imap *client);
 
-/* imap-client-connect.c */
-void imap_client_connect_start(struct imap_client *client);
-void imap_client_connect_timeout(struct imap_client *client);
+/* remote-imap-connect.c */
+void remote_imap_connect_start(struct remote_imap *client);
+void remote_imap_connect_timeout(struct remote_imap *client);
 /* OK, NO, BAD, BYE or PREAUTH in the place of the greeting. */
-void imap_client_greeting(struct imap_client *client, const char *status,
+void remote_imap_greeting(struct remote_imap *client, const char *status,
 			  const char *code, const char *code_args,
 			  const char *text);
 /* STARTTLS was agreed to: TLS from here on. */
-void imap_client_start_tls(struct imap_client *client);
+void remote_imap_start_tls(struct remote_imap *client);
 
-/* imap-client-login.c */
+/* remote-imap-login.c */
 /* The next step between greeting and ready. */
-void imap_client_login_continue(struct imap_client *client);
+void remote_imap_login_continue(struct remote_imap *client);
 
-/* imap-client-tls.c */
+/* remote-imap-tls.c */
 /* Put TLS on the streams. Returns 0, or -1 and error_r. */
-int imap_client_tls_init(struct imap_client *client, const char **error_r);
+int remote_imap_tls_init(struct remote_imap *client, const char **error_r);
 /* Returns 1 when the handshake is over, 0 if more input is needed, -1 and
    error_r. */
-int imap_client_tls_continue(struct imap_client *client, const char **error_r);
+int remote_imap_tls_continue(struct remote_imap *client, const char **error_r);
 /* "TLSv1.3 with cipher ..., key sha256 ...", data stack */
-const char *imap_client_tls_get_detail(struct imap_client *client);
-void imap_client_tls_deinit(struct imap_client *client);
+const char *remote_imap_tls_get_detail(struct remote_imap *client);
+void remote_imap_tls_deinit(struct remote_imap *client);
+/* Is our own check of the certificate the only one that counts? */
+bool remote_imap_tls_decides_alone(const struct remote_imap *client);
+
+/* remote-imap-ssl-2.3.c or remote-imap-ssl-2.4.c */
+/* Set client->ssl_ctx. Returns 0, or -1 and error_r. */
+int remote_imap_ssl_get_context(struct remote_imap *client,
+				const char **error_r);
+/* Put TLS on the streams; takes over the references to the old ones, on some
+   failures too. Returns 0, or -1 and error_r. */
+int remote_imap_ssl_start(struct remote_imap *client, const char **error_r);
 
 #endif

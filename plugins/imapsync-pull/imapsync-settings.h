@@ -6,15 +6,18 @@ struct master_service;
 struct setting_parser_info;
 
 /* All settings of imapsync-pull, whichever Dovecot dialect they were written
-   in. settings.c is the only file that reads them. They are global, written
-   at the top level of Dovecot's configuration (conf.d/90-imapsync-pull.conf),
-   and the same for service, worker and lmtp: userdb cannot change them.
+   in: imapsync-settings-2.3.c and imapsync-settings-2.4.c alone read them. They
+   are global, written at the top level of Dovecot's configuration
+   (conf.d/90-imapsync-pull.conf), and the same for service, worker and lmtp.
 
    Paths here are complete: what the configuration gives as a relative path has
    been put under the directory named with each. */
 struct imapsync_settings {
-	/* dict URI of the accounts; default
-	   file:<imapsync_pull_service_dir>/accounts:lock=flock */
+	/* Dovecot's own, where settings are reference counted */
+	pool_t pool;
+
+	/* dict URI of the accounts, "" = accounts_file. NULL where dicts have
+	   blocks of settings instead of URIs: account_dict_open() knows. */
 	const char *imapsync_pull_dict;
 	/* directory of the service: keys, accounts; relative to Dovecot's
 	   state_dir; default imapsync-pull */
@@ -25,9 +28,10 @@ struct imapsync_settings {
 	/* file with the header key, which lmtp reads too; relative to
 	   imapsync_pull_service_dir; default header.key */
 	const char *imapsync_pull_header_key_file;
-	/* sync state beside the mail; %h, %u and the other variables of a mail
-	   user are expanded by imapsync_settings_for_user(); default
-	   %h/.imapsync-pull */
+	/* sync state beside the mail: below the user's home, unless said
+	   otherwise with the variables of a mail user. Only
+	   imapsync_settings_for_user() expands them, and only what it returns
+	   may be used; default .imapsync-pull in the home */
 	const char *imapsync_pull_state_dir;
 	/* LMTP server that gets new mail: unix socket path (relative to
 	   base_dir) or host:port; default lmtp */
@@ -48,11 +52,16 @@ struct imapsync_settings {
 	const char *imapsync_pull_fsync;
 	/* most runs at once over all accounts; default 10 */
 	unsigned int imapsync_pull_max_runs;
-	/* space separated source IPs, ... (later) */
+
+	/* No setting: the file dict that holds the accounts by default, accounts
+	   in imapsync_pull_service_dir. */
+	const char *accounts_file;
 };
 
 /* The definition of all of the above for Dovecot's settings parser. */
 extern const struct setting_parser_info imapsync_setting_parser_info;
+/* 2.4 only: imapsync_pull_state_dir, whose variables only a user can fill. */
+extern const struct setting_parser_info imapsync_user_setting_parser_info;
 
 /* For service and worker main(): call after master_getopt() and before
    privileges are dropped (the configuration socket is root's). The first call

@@ -10,7 +10,7 @@
    short reason need: this one has the SSL object. */
 #include "iostream-openssl.h"
 #include "dovecot-compat.h"
-#include "imap-client-private.h"
+#include "remote-imap-private.h"
 
 #include <openssl/x509.h>
 
@@ -34,7 +34,7 @@ static const char *tls_get_key_hash(SSL *ssl)
 	return binary_to_hex(hash->data, hash->used);
 }
 
-static int tls_check_pin(struct imap_client *client, const char **error_r)
+static int tls_check_pin(struct remote_imap *client, const char **error_r)
 {
 	const char *hash = tls_get_key_hash(client->ssl->ssl);
 
@@ -50,7 +50,7 @@ static int tls_check_pin(struct imap_client *client, const char **error_r)
 	return 0;
 }
 
-static int tls_check_certificate(struct imap_client *client,
+static int tls_check_certificate(struct remote_imap *client,
 				 const char **error_r)
 {
 	long result = SSL_get_verify_result(client->ssl->ssl);
@@ -71,7 +71,7 @@ static int tls_check_certificate(struct imap_client *client,
 
 static int tls_handshaked(const char **error_r, void *context)
 {
-	struct imap_client *client = context;
+	struct remote_imap *client = context;
 	const char *error = NULL;
 	int ret = 0;
 
@@ -86,35 +86,23 @@ static int tls_handshaked(const char **error_r, void *context)
 	return ret;
 }
 
-int imap_client_tls_init(struct imap_client *client, const char **error_r)
+bool remote_imap_tls_decides_alone(const struct remote_imap *client)
 {
-	struct ssl_iostream_settings set;
+	return !client->set.tls_verify || client->set.tls_pin != NULL;
+}
+
+int remote_imap_tls_init(struct remote_imap *client, const char **error_r)
+{
 	struct istream *input = client->input;
 	struct ostream *output = client->output;
-	const char *error;
-	int ret;
 
-	i_zero(&set);
-	set.min_protocol = "TLSv1.2";
-	set.ca_file = client->set.ca_file;
-	set.skip_crl_check = TRUE;
-	set.verify_remote_cert = TRUE;
-	/* tls_handshaked() decides alone then */
-	set.allow_invalid_cert = !client->set.tls_verify ||
-		client->set.tls_pin != NULL;
-	if (ssl_iostream_client_context_cache_get(&set, &client->ssl_ctx,
-						  error_r) < 0)
+	if (remote_imap_ssl_get_context(client, error_r) < 0)
 		return -1;
 	/* takes our references over, on some failures too */
 	i_stream_ref(input);
 	o_stream_ref(output);
-	ret = io_stream_create_ssl_client(client->ssl_ctx, client->set.host,
-					  &set, &client->input, &client->output,
-					  &client->ssl, &error);
-	if (ret < 0) {
-		*error_r = error;
+	if (remote_imap_ssl_start(client, error_r) < 0)
 		return -1;
-	}
 	i_stream_unref(&input);
 	o_stream_unref(&output);
 	ssl_iostream_set_handshake_callback(client->ssl, tls_handshaked,
@@ -122,7 +110,7 @@ int imap_client_tls_init(struct imap_client *client, const char **error_r)
 	return 0;
 }
 
-int imap_client_tls_continue(struct imap_client *client, const char **error_r)
+int remote_imap_tls_continue(struct remote_imap *client, const char **error_r)
 {
 	if (i_stream_read(client->input) == -1) {
 		*error_r = client->tls_error;
@@ -135,7 +123,7 @@ int imap_client_tls_continue(struct imap_client *client, const char **error_r)
 	return ssl_iostream_is_handshaked(client->ssl) ? 1 : 0;
 }
 
-const char *imap_client_tls_get_detail(struct imap_client *client)
+const char *remote_imap_tls_get_detail(struct remote_imap *client)
 {
 	const char *hash = tls_get_key_hash(client->ssl->ssl);
 
@@ -144,7 +132,7 @@ const char *imap_client_tls_get_detail(struct imap_client *client)
 		hash == NULL ? "none" : hash);
 }
 
-void imap_client_tls_deinit(struct imap_client *client)
+void remote_imap_tls_deinit(struct remote_imap *client)
 {
 	ssl_iostream_destroy(&client->ssl);
 	if (client->ssl_ctx != NULL)

@@ -1,5 +1,5 @@
-#ifndef IMAPSYNC_IMAP_CLIENT_H
-#define IMAPSYNC_IMAP_CLIENT_H
+#ifndef IMAPSYNC_REMOTE_IMAP_H
+#define IMAPSYNC_REMOTE_IMAP_H
 
 #include "net.h"
 #include "imap-arg.h"
@@ -9,7 +9,7 @@
 
 /* One IMAP connection to a server that is not trusted. Commands are pipelined,
    literals of message bodies are streamed, every wait has a deadline, every
-   size a limit. Runs in the ioloop that was current at imap_client_init(), and
+   size a limit. Runs in the ioloop that was current at remote_imap_init(), and
    opens one connection in its life.
 
    A callback is never called before the call that asked for it returns, and
@@ -17,11 +17,11 @@
    the client; what it was given stays valid until it returns.
 
    The process must ignore SIGPIPE, as Dovecot's services do. (Dovecot installs
-   an imap-client.h of its own: outside this directory include ours by path.) */
+   an remote-imap.h of its own: outside this directory include ours by path.) */
 
-struct imap_client;
+struct remote_imap;
 
-struct imap_client_settings {
+struct remote_imap_settings {
 	const char *host;
 	in_port_t port;
 	enum account_security security;
@@ -66,8 +66,8 @@ struct imap_client_settings {
 };
 
 /* Why the connection, or one command, failed. Strings live until the callback
-   returns, those of imap_client_get_error() as long as the client. */
-struct imap_client_error {
+   returns, those of remote_imap_get_error() as long as the client. */
+struct remote_imap_error {
 	enum reply_class class;
 	/* for the admin, one line, remote words already redacted:
 	   "imap.example.org:993: TLS: certificate has expired" */
@@ -87,7 +87,7 @@ enum imap_reply_status {
 	IMAP_REPLY_LOST,
 };
 
-struct imap_client_reply {
+struct remote_imap_reply {
 	enum imap_reply_status status;
 	/* response code name in upper case or NULL, and its arguments, raw */
 	const char *code, *code_args;
@@ -95,26 +95,26 @@ struct imap_client_reply {
 	   redact */
 	const char *text;
 	/* set unless status is OK: classed by the step of the command */
-	const struct imap_client_error *error;
+	const struct remote_imap_error *error;
 };
 
-typedef void imap_client_reply_callback_t(const struct imap_client_reply *reply,
+typedef void remote_imap_reply_callback_t(const struct remote_imap_reply *reply,
 					  void *context);
 
 /* Steps of connecting, for account test; each is reported when it is over. */
-enum imap_client_step {
-	IMAP_CLIENT_STEP_DNS,
-	IMAP_CLIENT_STEP_TCP,
-	IMAP_CLIENT_STEP_TLS,
-	IMAP_CLIENT_STEP_LOGIN,
+enum remote_imap_step {
+	REMOTE_IMAP_STEP_DNS,
+	REMOTE_IMAP_STEP_TCP,
+	REMOTE_IMAP_STEP_TLS,
+	REMOTE_IMAP_STEP_LOGIN,
 };
 
-struct imap_client_callbacks {
+struct remote_imap_callbacks {
 	/* One step of connecting is over. error is NULL on success; detail
 	   says what was reached ("192.0.2.7:993", "TLSv1.3 ..."), never NULL,
 	   printable. May be NULL. */
-	void (*step)(enum imap_client_step step, const char *detail,
-		     const struct imap_client_error *error, void *context);
+	void (*step)(enum remote_imap_step step, const char *detail,
+		     const struct remote_imap_error *error, void *context);
 
 	/* Untagged response. name is upper case ("FETCH", "LIST", "EXISTS",
 	   "OK", ...). num is the number before the name, or 0. args follow the
@@ -148,53 +148,53 @@ struct imap_client_callbacks {
 	void (*literal_end)(void *context);
 };
 
-struct imap_client *
-imap_client_init(const struct imap_client_settings *set,
-		 const struct imap_client_callbacks *callbacks, void *context);
+struct remote_imap *
+remote_imap_init(const struct remote_imap_settings *set,
+		 const struct remote_imap_callbacks *callbacks, void *context);
 /* Disconnects without goodbye and aborts what is pending: the callbacks are
    called with LOST before this returns. */
-void imap_client_deinit(struct imap_client **client);
+void remote_imap_deinit(struct remote_imap **client);
 
 /* Resolve, check, connect, TLS, greeting, login. callback gets OK or the
    failure: NO or BAD with code and words if the server refused the login, else
    LOST; the connection is closed then. After OK the capabilities are those
    announced after login. */
-void imap_client_connect(struct imap_client *client,
-			 imap_client_reply_callback_t *callback, void *context);
+void remote_imap_connect(struct remote_imap *client,
+			 remote_imap_reply_callback_t *callback, void *context);
 
 /* TRUE if the server announced it (case-insensitive). */
-bool imap_client_has_capability(struct imap_client *client, const char *name);
+bool remote_imap_has_capability(struct remote_imap *client, const char *name);
 
 /* Queue a command, without tag and CRLF. Sent at once behind those before it;
    LOST if the connection is closed. Not before the connect callback said OK.
    step classes its failure. A command may hold arguments written by
-   imap_client_quote() only: never raw remote or user bytes. */
-void imap_client_command(struct imap_client *client, enum reply_step step,
+   remote_imap_quote() only: never raw remote or user bytes. */
+void remote_imap_command(struct remote_imap *client, enum reply_step step,
 			 const char *command,
-			 imap_client_reply_callback_t *callback, void *context);
+			 remote_imap_reply_callback_t *callback, void *context);
 /* Append an astring: quoted if it can be, else a literal, which the client
    sends when the server asks for it (or at once with LITERAL+ / LITERAL-,
    RFC 7888). */
-void imap_client_quote(string_t *dest, const char *value);
+void remote_imap_quote(string_t *dest, const char *value);
 
 /* Stop and go on reading from the server: back-pressure. Deadlines rest while
    paused. Pauses nest. Nothing is read while paused, from within a callback
    too: what is buffered waits for the ioloop after the resume (only a body that
    came as a quoted string is given to its end). Not before the connect callback
    said OK. */
-void imap_client_pause(struct imap_client *client);
-void imap_client_resume(struct imap_client *client);
+void remote_imap_pause(struct remote_imap *client);
+void remote_imap_resume(struct remote_imap *client);
 
 /* What ended the connection, or NULL while it lives. */
-const struct imap_client_error *
-imap_client_get_error(struct imap_client *client);
+const struct remote_imap_error *
+remote_imap_get_error(struct remote_imap *client);
 
 /* LOGOUT; callback after the server's answer, EOF or 2 seconds. */
-void imap_client_logout(struct imap_client *client,
-			imap_client_reply_callback_t *callback, void *context);
+void remote_imap_logout(struct remote_imap *client,
+			remote_imap_reply_callback_t *callback, void *context);
 
 /* Bytes read from and written to the server so far, TLS payload. */
-void imap_client_get_traffic(struct imap_client *client, uoff_t *in_r,
+void remote_imap_get_traffic(struct remote_imap *client, uoff_t *in_r,
 			     uoff_t *out_r);
 
 #endif

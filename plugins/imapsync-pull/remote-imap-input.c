@@ -8,7 +8,7 @@
 #include "strnum.h"
 #include "imap-parser.h"
 #include "dovecot-compat.h"
-#include "imap-client-private.h"
+#include "remote-imap-private.h"
 
 #include <ctype.h>
 
@@ -24,29 +24,29 @@
 	(IMAP_PARSE_FLAG_LITERAL_SIZE | IMAP_PARSE_FLAG_ATOM_ALLCHARS | \
 	 IMAP_PARSE_FLAG_LITERAL8)
 
-static int input_fail(struct imap_client *client, const char *error)
+static int input_fail(struct remote_imap *client, const char *error)
 {
-	imap_client_fail(client, REPLY_CLASS_PROTOCOL, error, NULL);
+	remote_imap_fail(client, REPLY_CLASS_PROTOCOL, error, NULL);
 	return 0;
 }
 
-static bool input_may_call(struct imap_client *client)
+static bool input_may_call(struct remote_imap *client)
 {
 	/* what was said before the login is nobody's */
-	return client->state == IMAP_CLIENT_STATE_READY ||
-		client->state == IMAP_CLIENT_STATE_LOGOUT;
+	return client->state == REMOTE_IMAP_STATE_READY ||
+		client->state == REMOTE_IMAP_STATE_LOGOUT;
 }
 
-bool imap_client_in_response(struct imap_client *client)
+bool remote_imap_in_response(struct remote_imap *client)
 {
-	return client->mode != IMAP_CLIENT_INPUT_START ||
+	return client->mode != REMOTE_IMAP_INPUT_START ||
 		(client->input != NULL &&
 		 i_stream_get_data_size(client->input) > 0);
 }
 
-static void input_response_done(struct imap_client *client)
+static void input_response_done(struct remote_imap *client)
 {
-	client->mode = IMAP_CLIENT_INPUT_START;
+	client->mode = REMOTE_IMAP_INPUT_START;
 	client->responses++;
 }
 
@@ -54,27 +54,27 @@ static void input_response_done(struct imap_client *client)
  * Capabilities
  */
 
-void imap_client_forget_capabilities(struct imap_client *client)
+void remote_imap_forget_capabilities(struct remote_imap *client)
 {
 	p_clear(client->capability_pool);
 	client->capabilities = p_new(client->capability_pool, const char *, 1);
 	client->capabilities_known = FALSE;
 }
 
-void imap_client_set_capabilities(struct imap_client *client,
+void remote_imap_set_capabilities(struct remote_imap *client,
 				  const char *const *words)
 {
 	ARRAY_TYPE(const_string) list;
 	unsigned int i;
 
-	imap_client_forget_capabilities(client);
+	remote_imap_forget_capabilities(client);
 	p_array_init(&list, client->capability_pool, 32);
 	for (i = 0; words[i] != NULL; i++) {
 		const char *word;
 
-		if (i == IMAP_CLIENT_MAX_CAPABILITIES)
+		if (i == REMOTE_IMAP_MAX_CAPABILITIES)
 			break;
-		if (strlen(words[i]) > IMAP_CLIENT_MAX_CAPABILITY_LEN)
+		if (strlen(words[i]) > REMOTE_IMAP_MAX_CAPABILITY_LEN)
 			continue;
 		word = p_strdup(client->capability_pool, words[i]);
 		array_push_back(&list, &word);
@@ -85,7 +85,7 @@ void imap_client_set_capabilities(struct imap_client *client,
 }
 
 static void
-input_capability_response(struct imap_client *client,
+input_capability_response(struct remote_imap *client,
 			  const struct imap_arg *args)
 {
 	ARRAY_TYPE(const_string) words;
@@ -95,7 +95,7 @@ input_capability_response(struct imap_client *client,
 	for (; imap_arg_get_atom(args, &word); args++)
 		array_push_back(&words, &word);
 	array_append_zero(&words);
-	imap_client_set_capabilities(client, array_front(&words));
+	remote_imap_set_capabilities(client, array_front(&words));
 }
 
 /*
@@ -148,43 +148,43 @@ static enum imap_reply_status status_get(const char *status)
 }
 
 static void
-status_take_capabilities(struct imap_client *client,
+status_take_capabilities(struct remote_imap *client,
 			 const struct status_response *r)
 {
 	if (r->code != NULL && r->code_args != NULL &&
 	    strcmp(r->code, "CAPABILITY") == 0) {
-		imap_client_set_capabilities(client,
+		remote_imap_set_capabilities(client,
 			t_strsplit_spaces(r->code_args, " "));
 	}
 }
 
 static void
-input_bye(struct imap_client *client, const struct status_response *r)
+input_bye(struct remote_imap *client, const struct status_response *r)
 {
-	struct imap_client_error error;
+	struct remote_imap_error error;
 	enum reply_step step = REPLY_STEP_OTHER;
 
-	if (client->state == IMAP_CLIENT_STATE_LOGOUT)
+	if (client->state == REMOTE_IMAP_STATE_LOGOUT)
 		return;
 	if (client->commands != NULL)
 		step = client->commands->step;
-	imap_client_class_reply(client, step, "BYE", r->code, r->code_args,
+	remote_imap_class_reply(client, step, "BYE", r->code, r->code_args,
 				r->text, &error);
-	imap_client_set_error(client, error.class, error.wait_secs, error.text,
+	remote_imap_set_error(client, error.class, error.wait_secs, error.text,
 			      NULL);
 	/* the reason is known, replies may still come before the end */
-	imap_client_expect_eof(client);
+	remote_imap_expect_eof(client);
 }
 
 static int
-input_untagged_status(struct imap_client *client,
+input_untagged_status(struct remote_imap *client,
 		      const struct status_response *r)
 {
 	struct imap_arg args[2];
 
-	if (client->state == IMAP_CLIENT_STATE_GREETING) {
+	if (client->state == REMOTE_IMAP_STATE_GREETING) {
 		status_take_capabilities(client, r);
-		imap_client_greeting(client, r->status, r->code, r->code_args,
+		remote_imap_greeting(client, r->status, r->code, r->code_args,
 				     r->text);
 		return 1;
 	}
@@ -207,11 +207,11 @@ input_untagged_status(struct imap_client *client,
 }
 
 static int
-input_tagged(struct imap_client *client, const char *tag,
+input_tagged(struct remote_imap *client, const char *tag,
 	     const struct status_response *r)
 {
-	struct imap_client_reply reply;
-	struct imap_client_error error;
+	struct remote_imap_reply reply;
+	struct remote_imap_error error;
 	struct imap_command *cmd;
 
 	i_zero(&reply);
@@ -219,17 +219,17 @@ input_tagged(struct imap_client *client, const char *tag,
 	reply.code = r->code;
 	reply.code_args = r->code_args;
 	reply.text = r->text;
-	cmd = imap_client_find_command(client, tag, reply.status);
+	cmd = remote_imap_find_command(client, tag, reply.status);
 	if (cmd == NULL)
 		return input_fail(client, "reply to no command of ours");
 	if (reply.status == IMAP_REPLY_OK) {
 		status_take_capabilities(client, r);
 	} else {
-		imap_client_class_reply(client, cmd->step, r->status, r->code,
+		remote_imap_class_reply(client, cmd->step, r->status, r->code,
 					r->code_args, r->text, &error);
 		reply.error = &error;
 	}
-	imap_client_finish_command(client, cmd, &reply);
+	remote_imap_finish_command(client, cmd, &reply);
 	return 1;
 }
 
@@ -273,11 +273,11 @@ literal_find_arg(const struct imap_arg *args, bool *body_r)
 
 /* Say it is there, before the first byte is taken. */
 static int
-input_literal_begin(struct imap_client *client, const struct imap_arg *args,
+input_literal_begin(struct remote_imap *client, const struct imap_arg *args,
 		    uoff_t size)
 {
 	client->literal_left = size;
-	client->mode = IMAP_CLIENT_INPUT_STREAM;
+	client->mode = REMOTE_IMAP_INPUT_STREAM;
 	if (client->set.max_literal_size > 0 &&
 	    size > client->set.max_literal_size) {
 		return input_fail(client, t_strdup_printf(
@@ -294,7 +294,7 @@ input_literal_begin(struct imap_client *client, const struct imap_arg *args,
 
 /* The parser stopped behind "{size}". */
 static int
-input_literal(struct imap_client *client, const struct imap_arg *args)
+input_literal(struct remote_imap *client, const struct imap_arg *args)
 {
 	struct imap_arg *arg;
 	uoff_t size;
@@ -314,17 +314,17 @@ input_literal(struct imap_client *client, const struct imap_arg *args)
 	if (size > client->set.max_line_size)
 		return input_fail(client, "literal too large");
 	client->literal_left = size;
-	client->mode = IMAP_CLIENT_INPUT_LITERAL;
+	client->mode = REMOTE_IMAP_INPUT_LITERAL;
 	return 1;
 }
 
-static int input_stream(struct imap_client *client)
+static int input_stream(struct remote_imap *client)
 {
 	const unsigned char *data;
 	size_t size;
 
 	if (client->literal_left == 0) {
-		client->mode = IMAP_CLIENT_INPUT_LINE;
+		client->mode = REMOTE_IMAP_INPUT_LINE;
 		if (!client->literal_dropped &&
 		    client->callbacks.literal_end != NULL)
 			client->callbacks.literal_end(client->context);
@@ -336,7 +336,7 @@ static int input_stream(struct imap_client *client)
 	size = I_MIN(size, client->literal_left);
 	if (!client->literal_dropped && client->callbacks.literal_data != NULL)
 		client->callbacks.literal_data(data, size, client->context);
-	if (imap_client_is_closed(client))
+	if (remote_imap_is_closed(client))
 		return 0;
 	i_stream_skip(client->input, size);
 	client->literal_left -= size;
@@ -386,11 +386,11 @@ fetch_items_are_valid(const struct imap_arg *items, unsigned int *bodies_r)
 
 /* A short message may come as a quoted string: it takes the same way. */
 static void
-fetch_pass_quoted_bodies(struct imap_client *client,
+fetch_pass_quoted_bodies(struct remote_imap *client,
 			 const struct imap_arg *args,
 			 const struct imap_arg *items)
 {
-	const struct imap_client_callbacks *cb = &client->callbacks;
+	const struct remote_imap_callbacks *cb = &client->callbacks;
 
 	for (; !IMAP_ARG_IS_EOL(items); items++) {
 		struct imap_arg *value = (struct imap_arg *)&items[1];
@@ -406,18 +406,18 @@ fetch_pass_quoted_bodies(struct imap_client *client,
 		    !cb->literal_begin(client->response_num, args, size,
 				       client->context))
 			continue;
-		if (!imap_client_is_closed(client) && cb->literal_data != NULL)
+		if (!remote_imap_is_closed(client) && cb->literal_data != NULL)
 			cb->literal_data((const unsigned char *)data, size,
 					 client->context);
-		if (!imap_client_is_closed(client) && cb->literal_end != NULL)
+		if (!remote_imap_is_closed(client) && cb->literal_end != NULL)
 			cb->literal_end(client->context);
-		if (imap_client_is_closed(client))
+		if (remote_imap_is_closed(client))
 			return;
 	}
 }
 
 static int
-input_fetch(struct imap_client *client, const struct imap_arg *args)
+input_fetch(struct remote_imap *client, const struct imap_arg *args)
 {
 	const struct imap_arg *items;
 	unsigned int bodies;
@@ -432,7 +432,7 @@ input_fetch(struct imap_client *client, const struct imap_arg *args)
 }
 
 static int
-input_response(struct imap_client *client, const struct imap_arg *args)
+input_response(struct remote_imap *client, const struct imap_arg *args)
 {
 	const char *name = client->response_name;
 
@@ -447,7 +447,7 @@ input_response(struct imap_client *client, const struct imap_arg *args)
 	return 1;
 }
 
-static void input_skip_line_end(struct imap_client *client)
+static void input_skip_line_end(struct remote_imap *client)
 {
 	const unsigned char *data, *lf;
 	size_t size;
@@ -459,7 +459,7 @@ static void input_skip_line_end(struct imap_client *client)
 }
 
 /* The line up to its LF is in the buffer, with the literal before it. */
-static int input_args(struct imap_client *client)
+static int input_args(struct remote_imap *client)
 {
 	const struct imap_arg *args;
 	uoff_t literal_size;
@@ -489,7 +489,7 @@ static int input_args(struct imap_client *client)
    its size including LF, 0 if it is not there yet, or -1 if the connection
    failed. */
 static int
-input_find_line(struct imap_client *client, size_t offset,
+input_find_line(struct remote_imap *client, size_t offset,
 		const unsigned char **line_r, size_t *size_r)
 {
 	const unsigned char *data, *lf;
@@ -527,13 +527,13 @@ static bool line_ends_in_empty_literal(const unsigned char *line, size_t size)
 	return size >= 2 && line[size-1] == '}' && line[size-2] == '{';
 }
 
-static int input_line(struct imap_client *client)
+static int input_line(struct remote_imap *client)
 {
 	const unsigned char *line;
 	size_t size, literal = 0;
 	int ret;
 
-	if (client->mode == IMAP_CLIENT_INPUT_LITERAL)
+	if (client->mode == REMOTE_IMAP_INPUT_LITERAL)
 		literal = client->literal_left;
 	ret = input_find_line(client, literal, &line, &size);
 	if (ret <= 0)
@@ -542,16 +542,16 @@ static int input_line(struct imap_client *client)
 		return input_fail(client, "literal of another size than said");
 	if (line_ends_in_empty_literal(line, size))
 		return input_fail(client, "literal without a size");
-	if (client->mode == IMAP_CLIENT_INPUT_LITERAL) {
+	if (client->mode == REMOTE_IMAP_INPUT_LITERAL) {
 		imap_parser_read_last_literal(client->parser);
-		client->mode = IMAP_CLIENT_INPUT_LINE;
+		client->mode = REMOTE_IMAP_INPUT_LINE;
 	}
 	return input_args(client);
 }
 
 /* The line as a string, and off the stream. */
 static const char *
-input_take_line(struct imap_client *client, const unsigned char *line,
+input_take_line(struct remote_imap *client, const unsigned char *line,
 		size_t size)
 {
 	const char *text = t_strndup(line, size - 1);
@@ -601,7 +601,7 @@ static size_t line_skip_space(const unsigned char *line, size_t pos)
 }
 
 static int
-input_status_line(struct imap_client *client, const char *tag, size_t pos,
+input_status_line(struct remote_imap *client, const char *tag, size_t pos,
 		  const unsigned char *line, size_t size)
 {
 	struct status_response r;
@@ -620,7 +620,7 @@ input_status_line(struct imap_client *client, const char *tag, size_t pos,
 
 /* "* name args" or "* number name args", pos at the name. */
 static int
-input_untagged_line(struct imap_client *client, size_t pos,
+input_untagged_line(struct remote_imap *client, size_t pos,
 		    const unsigned char *line, size_t size)
 {
 	char *name = client->response_name;
@@ -640,22 +640,22 @@ input_untagged_line(struct imap_client *client, size_t pos,
 	if (line_ends_in_empty_literal(line, size))
 		return input_fail(client, "literal without a size");
 	i_stream_skip(client->input, line_skip_space(line, pos + len));
-	client->mode = IMAP_CLIENT_INPUT_LINE;
+	client->mode = REMOTE_IMAP_INPUT_LINE;
 	imap_parser_reset(client->parser);
 	return input_args(client);
 }
 
 static int
-input_continuation(struct imap_client *client, const unsigned char *line,
+input_continuation(struct remote_imap *client, const unsigned char *line,
 		   size_t size)
 {
 	const char *text = input_take_line(client, line, size);
 
-	imap_client_continue(client, text[1] == ' ' ? text + 2 : text + 1);
+	remote_imap_continue(client, text[1] == ' ' ? text + 2 : text + 1);
 	return 1;
 }
 
-static int input_start(struct imap_client *client)
+static int input_start(struct remote_imap *client)
 {
 	const unsigned char *line;
 	char tag[16];
@@ -668,7 +668,7 @@ static int input_start(struct imap_client *client)
 	if (pos == 0)
 		return input_fail(client, "not an IMAP response");
 	tagged = strcmp(tag, "*") != 0;
-	if (client->state == IMAP_CLIENT_STATE_GREETING && tagged)
+	if (client->state == REMOTE_IMAP_STATE_GREETING && tagged)
 		return input_fail(client, "not an IMAP greeting");
 	if (strcmp(tag, "+") == 0)
 		return input_continuation(client, line, size);
@@ -679,7 +679,7 @@ static int input_start(struct imap_client *client)
 		return input_fail(client, "not an IMAP response");
 	if (status_is(client->response_name, tagged))
 		return input_status_line(client, tag, pos, line, size);
-	if (tagged || client->state == IMAP_CLIENT_STATE_GREETING)
+	if (tagged || client->state == REMOTE_IMAP_STATE_GREETING)
 		return input_fail(client, "not an IMAP response");
 	return input_untagged_line(client, pos, line, size);
 }
@@ -688,28 +688,28 @@ static int input_start(struct imap_client *client)
  * Reading
  */
 
-static bool input_is_wanted(struct imap_client *client)
+static bool input_is_wanted(struct remote_imap *client)
 {
 	return client->pause_count == 0 &&
-		!imap_client_is_closed(client) &&
-		client->state != IMAP_CLIENT_STATE_TLS;
+		!remote_imap_is_closed(client) &&
+		client->state != REMOTE_IMAP_STATE_TLS;
 }
 
-static int input_next(struct imap_client *client)
+static int input_next(struct remote_imap *client)
 {
 	switch (client->mode) {
-	case IMAP_CLIENT_INPUT_START:
+	case REMOTE_IMAP_INPUT_START:
 		return input_start(client);
-	case IMAP_CLIENT_INPUT_LINE:
-	case IMAP_CLIENT_INPUT_LITERAL:
+	case REMOTE_IMAP_INPUT_LINE:
+	case REMOTE_IMAP_INPUT_LITERAL:
 		return input_line(client);
-	case IMAP_CLIENT_INPUT_STREAM:
+	case REMOTE_IMAP_INPUT_STREAM:
 		return input_stream(client);
 	}
 	i_unreached();
 }
 
-static void input_process(struct imap_client *client)
+static void input_process(struct remote_imap *client)
 {
 	int ret = 1;
 
@@ -718,33 +718,33 @@ static void input_process(struct imap_client *client)
 	} T_END;
 }
 
-static void input_eof(struct imap_client *client)
+static void input_eof(struct remote_imap *client)
 {
 	const char *error = client->input->stream_errno == 0 ? NULL :
 		i_stream_get_error(client->input);
 
 	if (error == NULL) {
-		imap_client_fail(client, REPLY_CLASS_NETWORK,
-			imap_client_in_response(client) ?
+		remote_imap_fail(client, REPLY_CLASS_NETWORK,
+			remote_imap_in_response(client) ?
 			"server hung up in the middle of a response" :
 			"server hung up", NULL);
 	} else {
-		imap_client_fail(client, REPLY_CLASS_NETWORK, t_strdup_printf(
+		remote_imap_fail(client, REPLY_CLASS_NETWORK, t_strdup_printf(
 			"connection lost: %s",
-			imap_client_redact(client, error)), NULL);
+			remote_imap_redact(client, error)), NULL);
 	}
 }
 
-void imap_client_input(struct imap_client *client)
+void remote_imap_input(struct remote_imap *client)
 {
 	ssize_t ret;
 
-	imap_client_ref(client);
+	remote_imap_ref(client);
 	ret = i_stream_read(client->input);
 	if (client->to_idle != NULL && ret > 0)
 		timeout_reset(client->to_idle);
 	input_process(client);
 	if (ret == -1 && input_is_wanted(client))
 		input_eof(client);
-	imap_client_unref(&client);
+	remote_imap_unref(&client);
 }

@@ -10,7 +10,7 @@
 #include "str.h"
 #include "dsasl-client.h"
 #include "dovecot-compat.h"
-#include "imap-client-private.h"
+#include "remote-imap-private.h"
 
 struct login_mechanism {
 	const char *name;
@@ -44,25 +44,25 @@ static const struct login_mechanism login_mechanisms[] = {
  */
 
 static void
-login_capability_replied(const struct imap_client_reply *reply, void *context)
+login_capability_replied(const struct remote_imap_reply *reply, void *context)
 {
-	struct imap_client *client = context;
+	struct remote_imap *client = context;
 
 	if (reply->status == IMAP_REPLY_LOST)
 		return;
 	if (reply->status != IMAP_REPLY_OK) {
-		imap_client_fail_reply(client, reply->error);
+		remote_imap_fail_reply(client, reply->error);
 		return;
 	}
 	/* not asked again if there was none in the answer */
 	client->capabilities_known = TRUE;
-	imap_client_login_continue(client);
+	remote_imap_login_continue(client);
 }
 
-static void login_ask_capabilities(struct imap_client *client)
+static void login_ask_capabilities(struct remote_imap *client)
 {
-	imap_client_start_deadline(client);
-	imap_client_command_internal(client, REPLY_STEP_LOGIN, "CAPABILITY",
+	remote_imap_start_deadline(client);
+	remote_imap_command_internal(client, REPLY_STEP_LOGIN, "CAPABILITY",
 				     login_capability_replied, client);
 }
 
@@ -71,38 +71,38 @@ static void login_ask_capabilities(struct imap_client *client)
  */
 
 static void
-login_starttls_replied(const struct imap_client_reply *reply, void *context)
+login_starttls_replied(const struct remote_imap_reply *reply, void *context)
 {
-	struct imap_client *client = context;
+	struct remote_imap *client = context;
 
 	if (reply->status == IMAP_REPLY_LOST)
 		return;
 	if (reply->status != IMAP_REPLY_OK) {
-		struct imap_client_error error = *reply->error;
+		struct remote_imap_error error = *reply->error;
 
 		/* whatever the words: there will be no login without TLS */
 		error.class = REPLY_CLASS_TLS;
-		imap_client_fail_reply(client, &error);
+		remote_imap_fail_reply(client, &error);
 	} else if (i_stream_get_data_size(client->input) > 0) {
 		/* RFC 3501, 6.2.1: TLS begins behind this line, so this is
 		   somebody in the middle */
-		imap_client_fail(client, REPLY_CLASS_TLS,
+		remote_imap_fail(client, REPLY_CLASS_TLS,
 				 "injection: data behind the STARTTLS reply",
 				 NULL);
 	} else {
-		imap_client_start_tls(client);
+		remote_imap_start_tls(client);
 	}
 }
 
-static void login_starttls(struct imap_client *client)
+static void login_starttls(struct remote_imap *client)
 {
-	if (!imap_client_has_capability(client, "STARTTLS")) {
-		imap_client_fail(client, REPLY_CLASS_TLS,
+	if (!remote_imap_has_capability(client, "STARTTLS")) {
+		remote_imap_fail(client, REPLY_CLASS_TLS,
 				 "server does not offer STARTTLS", NULL);
 		return;
 	}
-	imap_client_start_deadline(client);
-	imap_client_command_internal(client, REPLY_STEP_STARTTLS, "STARTTLS",
+	remote_imap_start_deadline(client);
+	remote_imap_command_internal(client, REPLY_STEP_STARTTLS, "STARTTLS",
 				     login_starttls_replied, client);
 }
 
@@ -111,52 +111,52 @@ static void login_starttls(struct imap_client *client)
  */
 
 static void
-login_ignore_reply(const struct imap_client_reply *reply ATTR_UNUSED,
+login_ignore_reply(const struct remote_imap_reply *reply ATTR_UNUSED,
 		   void *context ATTR_UNUSED)
 {
 }
 
-static void login_ready(struct imap_client *client)
+static void login_ready(struct remote_imap *client)
 {
-	const struct imap_client_reply reply = {
+	const struct remote_imap_reply reply = {
 		.status = IMAP_REPLY_OK, .text = "",
 	};
 
 	timeout_remove(&client->to_step);
-	client->state = IMAP_CLIENT_STATE_READY;
+	client->state = REMOTE_IMAP_STATE_READY;
 	/* some providers refuse to open a mailbox before they know who asks */
-	if (imap_client_has_capability(client, "ID")) {
-		imap_client_command_internal(client, REPLY_STEP_OTHER,
+	if (remote_imap_has_capability(client, "ID")) {
+		remote_imap_command_internal(client, REPLY_STEP_OTHER,
 			"ID (\"name\" \"imapsync-pull\")",
 			login_ignore_reply, NULL);
 	}
-	imap_client_report_step(client, IMAP_CLIENT_STEP_LOGIN,
+	remote_imap_report_step(client, REMOTE_IMAP_STEP_LOGIN,
 				client->mechanism, NULL);
 	/* a step callback may have ended it, and then the end is reported */
-	if (!imap_client_is_closed(client))
-		imap_client_connected(client, &reply);
+	if (!remote_imap_is_closed(client))
+		remote_imap_connected(client, &reply);
 }
 
 static void
-login_refused(struct imap_client *client, const struct imap_client_reply *reply)
+login_refused(struct remote_imap *client, const struct remote_imap_reply *reply)
 {
-	struct imap_client_error error = *reply->error;
-	struct imap_client_reply *kept = &client->login_reply;
+	struct remote_imap_error error = *reply->error;
+	struct remote_imap_reply *kept = &client->login_reply;
 
 	kept->status = reply->status;
 	kept->code = p_strdup(client->pool, reply->code);
 	kept->code_args = p_strdup(client->pool, reply->code_args);
 	kept->text = p_strdup(client->pool, reply->text);
 	if (client->sasl_error != NULL) {
-		error.detail = imap_client_redact(client, client->sasl_error);
+		error.detail = remote_imap_redact(client, client->sasl_error);
 	}
-	imap_client_fail_reply(client, &error);
+	remote_imap_fail_reply(client, &error);
 }
 
 static void
-login_replied(const struct imap_client_reply *reply, void *context)
+login_replied(const struct remote_imap_reply *reply, void *context)
 {
-	struct imap_client *client = context;
+	struct remote_imap *client = context;
 
 	if (reply->status == IMAP_REPLY_LOST)
 		return;
@@ -166,7 +166,7 @@ login_replied(const struct imap_client_reply *reply, void *context)
 		return;
 	}
 	client->logged_in = TRUE;
-	imap_client_login_continue(client);
+	remote_imap_login_continue(client);
 }
 
 /*
@@ -175,7 +175,7 @@ login_replied(const struct imap_client_reply *reply, void *context)
 
 /* What the mechanism says next, in base64. Returns NULL and fails if it has
    nothing to say. */
-static const char *sasl_get_output(struct imap_client *client)
+static const char *sasl_get_output(struct remote_imap *client)
 {
 	const unsigned char *data;
 	const char *error, *text;
@@ -183,7 +183,7 @@ static const char *sasl_get_output(struct imap_client *client)
 	string_t *str;
 
 	if (dsasl_client_output(client->sasl, &data, &size, &error) != 0) {
-		imap_client_fail(client, REPLY_CLASS_CONFIG, t_strdup_printf(
+		remote_imap_fail(client, REPLY_CLASS_CONFIG, t_strdup_printf(
 			"login: %s", error), NULL);
 		return NULL;
 	}
@@ -192,11 +192,11 @@ static const char *sasl_get_output(struct imap_client *client)
 	text = str_c(str);
 	/* servers quote what they did not understand, and a short secret
 	   cannot be found inside of it */
-	imap_client_add_secret(client, text);
+	remote_imap_add_secret(client, text);
 	return text;
 }
 
-static void sasl_send_line(struct imap_client *client, const char *line)
+static void sasl_send_line(struct remote_imap *client, const char *line)
 {
 	o_stream_nsend_str(client->output, t_strconcat(line, "\r\n", NULL));
 }
@@ -213,7 +213,7 @@ static const struct login_mechanism *login_mechanism_find(const char *name)
 }
 
 /* Returns 0, or -1 if the exchange is over. */
-static int sasl_input(struct imap_client *client, const char *text)
+static int sasl_input(struct remote_imap *client, const char *text)
 {
 	const struct login_mechanism *mech =
 		login_mechanism_find(client->mechanism);
@@ -222,7 +222,7 @@ static int sasl_input(struct imap_client *client, const char *text)
 
 	if (base64_scheme_decode(&base64_scheme, 0, text, strlen(text),
 				 data) < 0) {
-		imap_client_fail(client, REPLY_CLASS_PROTOCOL,
+		remote_imap_fail(client, REPLY_CLASS_PROTOCOL,
 				 "login: challenge is not base64", NULL);
 		return -1;
 	}
@@ -235,18 +235,18 @@ static int sasl_input(struct imap_client *client, const char *text)
 		sasl_send_line(client, mech->token_goodbye);
 		return -1;
 	}
-	imap_client_fail(client, REPLY_CLASS_PROTOCOL, t_strdup_printf(
-		"login: %s", imap_client_redact(client, error)), NULL);
+	remote_imap_fail(client, REPLY_CLASS_PROTOCOL, t_strdup_printf(
+		"login: %s", remote_imap_redact(client, error)), NULL);
 	return -1;
 }
 
-static void sasl_challenge(struct imap_client *client, const char *text)
+static void sasl_challenge(struct remote_imap *client, const char *text)
 {
 	const char *output;
 
-	if (++client->sasl_rounds > IMAP_CLIENT_MAX_SASL_ROUNDS ||
-	    strlen(text) > IMAP_CLIENT_MAX_SASL_SIZE) {
-		imap_client_fail(client, REPLY_CLASS_PROTOCOL,
+	if (++client->sasl_rounds > REMOTE_IMAP_MAX_SASL_ROUNDS ||
+	    strlen(text) > REMOTE_IMAP_MAX_SASL_SIZE) {
+		remote_imap_fail(client, REPLY_CLASS_PROTOCOL,
 				 "login: too many or too long answers", NULL);
 		return;
 	}
@@ -266,18 +266,18 @@ static void sasl_challenge(struct imap_client *client, const char *text)
 
 /* Returns -1 if the connection failed. */
 static int
-sasl_append_initial_response(struct imap_client *client,
+sasl_append_initial_response(struct remote_imap *client,
 			     const struct login_mechanism *mech, string_t *cmd)
 {
 	const char *output;
 
 	if (!mech->client_first ||
-	    !imap_client_has_capability(client, "SASL-IR"))
+	    !remote_imap_has_capability(client, "SASL-IR"))
 		return 0;
 	output = sasl_get_output(client);
 	if (output == NULL)
 		return -1;
-	if (strlen(output) > IMAP_CLIENT_MAX_SASL_IR)
+	if (strlen(output) > REMOTE_IMAP_MAX_SASL_IR)
 		client->sasl_held = p_strdup(client->pool, output);
 	else
 		str_printfa(cmd, " %s", *output == '\0' ? "=" : output);
@@ -285,10 +285,10 @@ sasl_append_initial_response(struct imap_client *client,
 }
 
 static void
-login_authenticate(struct imap_client *client,
+login_authenticate(struct remote_imap *client,
 		   const struct login_mechanism *mech)
 {
-	const struct imap_client_settings *set = &client->set;
+	const struct remote_imap_settings *set = &client->set;
 	const struct dsasl_client_settings sasl_set = {
 		.authid = set->master_user != NULL ?
 			set->master_user : set->login,
@@ -305,7 +305,7 @@ login_authenticate(struct imap_client *client,
 	str_printfa(str, "AUTHENTICATE %s", mech->name);
 	if (sasl_append_initial_response(client, mech, str) < 0)
 		return;
-	cmd = imap_client_command_internal(client, REPLY_STEP_LOGIN,
+	cmd = remote_imap_command_internal(client, REPLY_STEP_LOGIN,
 					   str_c(str), login_replied, client);
 	cmd->challenge = sasl_challenge;
 }
@@ -314,32 +314,32 @@ login_authenticate(struct imap_client *client,
  * Mechanism
  */
 
-static void login_command(struct imap_client *client)
+static void login_command(struct remote_imap *client)
 {
 	string_t *cmd = t_str_new(128);
 
 	client->mechanism = "LOGIN command";
 	str_append(cmd, "LOGIN ");
-	imap_client_quote(cmd, client->set.login);
+	remote_imap_quote(cmd, client->set.login);
 	str_append_c(cmd, ' ');
-	imap_client_quote(cmd, client->set.secret);
-	imap_client_command_internal(client, REPLY_STEP_LOGIN, str_c(cmd),
+	remote_imap_quote(cmd, client->set.secret);
+	remote_imap_command_internal(client, REPLY_STEP_LOGIN, str_c(cmd),
 				     login_replied, client);
 }
 
 static bool
-login_mechanism_is_usable(struct imap_client *client,
+login_mechanism_is_usable(struct remote_imap *client,
 			  const struct login_mechanism *mech)
 {
 	return dsasl_client_mech_find(mech->name) != NULL &&
 		(client->set.master_user == NULL || mech->authzid) &&
-		imap_client_has_capability(client,
+		remote_imap_has_capability(client,
 			t_strconcat("AUTH=", mech->name, NULL));
 }
 
 /* NULL = the LOGIN command */
 static const struct login_mechanism *
-login_choose_mechanism(struct imap_client *client)
+login_choose_mechanism(struct remote_imap *client)
 {
 	const char *name = client->set.auth_mechanism;
 	unsigned int i;
@@ -356,17 +356,17 @@ login_choose_mechanism(struct imap_client *client)
 	return NULL;
 }
 
-static bool login_command_is_usable(struct imap_client *client)
+static bool login_command_is_usable(struct remote_imap *client)
 {
 	const char *name = client->set.auth_mechanism;
 
 	return client->set.master_user == NULL &&
 		(strcasecmp(name, "auto") == 0 ||
 		 strcasecmp(name, "LOGIN") == 0) &&
-		!imap_client_has_capability(client, "LOGINDISABLED");
+		!remote_imap_has_capability(client, "LOGINDISABLED");
 }
 
-static void login_no_mechanism(struct imap_client *client)
+static void login_no_mechanism(struct remote_imap *client)
 {
 	string_t *offered = t_str_new(128);
 	const char *const *cap;
@@ -376,13 +376,13 @@ static void login_no_mechanism(struct imap_client *client)
 		    strcasecmp(*cap, "LOGINDISABLED") == 0)
 			str_printfa(offered, " %s", *cap);
 	}
-	imap_client_fail(client, REPLY_CLASS_CONFIG, t_strdup_printf(
+	remote_imap_fail(client, REPLY_CLASS_CONFIG, t_strdup_printf(
 		"login: no usable mechanism (%s wanted, server offers%s)",
 		client->set.auth_mechanism, str_len(offered) == 0 ? " none" :
-		imap_client_redact(client, str_c(offered))), NULL);
+		remote_imap_redact(client, str_c(offered))), NULL);
 }
 
-static void login_start(struct imap_client *client)
+static void login_start(struct remote_imap *client)
 {
 	const struct login_mechanism *mech = login_choose_mechanism(client);
 
@@ -390,7 +390,7 @@ static void login_start(struct imap_client *client)
 		login_no_mechanism(client);
 		return;
 	}
-	imap_client_start_deadline(client);
+	remote_imap_start_deadline(client);
 	/* what the server can do depends on who logged in */
 	client->capabilities_known = FALSE;
 	if (mech != NULL)
@@ -399,7 +399,7 @@ static void login_start(struct imap_client *client)
 		login_command(client);
 }
 
-void imap_client_login_continue(struct imap_client *client)
+void remote_imap_login_continue(struct remote_imap *client)
 {
 	if (client->set.security == ACCOUNT_SECURITY_STARTTLS &&
 	    !client->tls_done) {
