@@ -1,5 +1,8 @@
-conf_files = conf.d/90-imapsync-pull.conf
-dist_noinst_DATA += $(conf_files)
+# The same settings in both dialects; installed is what this Dovecot speaks.
+dist_noinst_DATA += \
+	conf.d/2.3/90-imapsync-pull.conf \
+	conf.d/2.4/90-imapsync-pull.conf
+conf_files = conf.d/$(dovecot_dialect)/90-imapsync-pull.conf
 
 # What an admin may have changed is left alone.
 install-data-local:

@@ -87,9 +87,27 @@ static bool settings_are_read(struct master_service *service)
 	return root != NULL && settings_has_mmap(root);
 }
 
+/* A copy that lives longer than Dovecot's. */
+static struct imapsync_settings *
+settings_copy(pool_t pool, const struct imapsync_settings *set)
+{
+	struct imapsync_settings *copy = p_memdup(pool, set, sizeof(*set));
+	const struct setting_define *def;
+	const char **value;
+
+	copy->pool = pool;
+	for (def = imapsync_setting_defines; def->key != NULL; def++) {
+		if (def->type != SET_STR && def->type != SET_STR_NOVARS)
+			continue;
+		value = PTR_OFFSET(copy, def->offset);
+		*value = p_strdup(pool, *value);
+	}
+	return copy;
+}
+
 static int
-settings_request(struct master_service *service, struct imapsync_settings *set_r,
-		 const char **error_r)
+settings_request(struct master_service *service,
+		 struct imapsync_settings **set_r, const char **error_r)
 {
 	const struct imapsync_settings *set;
 
@@ -99,10 +117,12 @@ settings_request(struct master_service *service, struct imapsync_settings *set_r
 	if (settings_get(master_service_get_event(service),
 			 &imapsync_setting_parser_info, 0, &set, error_r) < 0)
 		return -1;
-	/* its reference stays: the strings live as long as the process */
-	*set_r = *set;
-	imapsync_settings_complete(set->pool,
-		master_service_get_service_settings(service)->state_dir, set_r);
+	*set_r = settings_copy(pool_alloconly_create("imapsync-pull settings",
+						     1024), set);
+	settings_free(set);
+	imapsync_settings_complete((*set_r)->pool,
+		master_service_get_service_settings(service)->state_dir,
+		*set_r);
 	return 0;
 }
 
@@ -110,12 +130,13 @@ int imapsync_settings_read(struct master_service *service,
 			   const struct imapsync_settings **set_r,
 			   const char **error_r)
 {
-	static struct imapsync_settings process_set;
+	/* lives as long as the process */
+	static struct imapsync_settings *process_set = NULL;
 
-	if (process_set.pool == NULL &&
+	if (process_set == NULL &&
 	    settings_request(service, &process_set, error_r) < 0)
 		return -1;
-	*set_r = &process_set;
+	*set_r = process_set;
 	return 0;
 }
 

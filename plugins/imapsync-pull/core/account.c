@@ -246,10 +246,11 @@ static bool account_host_is_ip(const char *host, const char **ip_r)
 {
 	struct ip_addr ip;
 
-	if (net_addr2ip(host, &ip) < 0)
+	/* net_addr2ip() may take fe80::1%eth0, and drop the interface */
+	if (strchr(host, '%') != NULL || net_addr2ip(host, &ip) < 0)
 		return FALSE;
 	*ip_r = net_ip2addr(&ip);
-	/* net_addr2ip() takes 127.1 too */
+	/* 127.1 is good enough for it, too */
 	return IPADDR_IS_V6(&ip) || strcmp(*ip_r, host) == 0;
 }
 
