@@ -36,6 +36,10 @@ calls="$calls|open|fopen|read|write|unlink|getenv|socket|connect|sleep|usleep"
 calls="$calls|io_add|timeout_add[a-z_]*|event_create|e_(debug|info|warning|error)"
 calls="$calls|i_(debug|info|warning|error)"
 
+# What asks which Dovecot this is, or what configure found out about it.
+versions='DOVECOT_(PREREQ|VERSION|REVISION|NAME|[0-9])|PACKAGE_(VERSION|STRING)'
+versions="$versions|(ifn?def|defined)[( ]+(HAVE_|PIGEONHOLE)"
+
 pure=$(sources plugins/*/core plugins/common)
 count=$(echo "$pure" | grep -c .)
 
@@ -60,11 +64,10 @@ rules() {
 	includes $(sources plugins/cred-notify) | grep -F 'imapsync' |
 		rule 'cred-notify includes a file of imapsync-pull'
 
-	# settings have two dialects, which their files may tell apart
-	grep -HnE 'DOVECOT_(PREREQ|VERSION_M)|HAVE_IMAP_PARSER_CREATE_PARAMS' \
-		$(sources plugins) /dev/null |
+	# What differs in more than names has a file for each, *-2.3.c and
+	# *-2.4.c, which configure chooses: they need not ask either.
+	grep -HnE "$versions" $(sources plugins tests) /dev/null |
 		grep -vE '^plugins/common/dovecot-compat\.h:' |
-		grep -vE '^plugins/[a-z-]+/settings[a-z-]*\.[ch]:' |
 		rule 'a file other than dovecot-compat.h asks for the version'
 }
 

@@ -8,7 +8,8 @@
 #include "imapsync-settings.h"
 #include "account-dict.h"
 
-/* Dovecot 2.4: a dict is a block, imapsync_pull_dict { dict DRIVER { ... } }. */
+/* Dovecot 2.4: a dict is a block,
+   imapsync_pull_dict { dict DRIVER { ... } }. */
 
 #define DICT_FILTER "imapsync_pull_dict"
 
@@ -20,7 +21,8 @@ struct any_settings {
 	pool_t pool;
 };
 
-/* The path of a file dict, from the data stack. Returns 0, or -1 and error_r. */
+/* The path of a file dict, from the data stack. Returns 0, or -1 and
+   error_r. */
 static int
 dict_file_get_path(struct event *event, const char **path_r,
 		   const char **error_r)

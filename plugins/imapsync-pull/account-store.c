@@ -97,7 +97,8 @@ store_value_parse(pool_t pool, const char *value, struct account_entry *entry,
 			"by a newer imapsync-pull", str_sanitize(version, 16));
 		return -1;
 	}
-	if (account_parse(pool, user, name, job_line_get_all(pool, &line, "set"),
+	if (account_parse(pool, user, name,
+			  job_line_get_all(pool, &line, "set"),
 			  &entry->account, error_r) < 0)
 		return -1;
 	if (*entry->account.source_id == '\0') {

@@ -8,7 +8,8 @@
 #include "dovecot-compat.h"
 #include "imapsync-settings-private.h"
 
-/* Apart from imapsync-settings-2.3.c, so that the service needs no storage library. */
+/* Apart from imapsync-settings-2.3.c, so that doveconf and the service need no
+   storage library. */
 
 static int
 state_dir_expand(struct mail_user *user, const char *value,

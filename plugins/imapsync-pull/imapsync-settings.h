@@ -53,8 +53,8 @@ struct imapsync_settings {
 	/* most runs at once over all accounts; default 10 */
 	unsigned int imapsync_pull_max_runs;
 
-	/* No setting: the file dict that holds the accounts by default, accounts
-	   in imapsync_pull_service_dir. */
+	/* No setting: the file dict that holds the accounts by default,
+	   imapsync_pull_service_dir/accounts */
 	const char *accounts_file;
 };
 

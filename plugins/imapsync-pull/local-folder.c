@@ -84,7 +84,8 @@ void local_error_from_box(struct mailbox *box, const char *what,
  * Open, close
  */
 
-static struct mailbox *local_box_alloc(struct mail_user *user, const char *vname)
+static struct mailbox *
+local_box_alloc(struct mail_user *user, const char *vname)
 {
 	struct mail_namespace *ns =
 		mail_namespace_find(user->namespaces, vname);
@@ -296,7 +297,8 @@ local_entry_key_cmp(const unsigned char *key, const struct local_entry *entry)
 	return memcmp(key, entry->key, GUID_KEY_SIZE);
 }
 
-static int local_size_cmp(const struct local_size *a, const struct local_size *b)
+static int
+local_size_cmp(const struct local_size *a, const struct local_size *b)
 {
 	return a->size < b->size ? -1 : (a->size > b->size ? 1 : 0);
 }
@@ -382,7 +384,8 @@ local_entry_find(struct local_folder *folder, const char *guid)
 	struct local_entry *first, *entry;
 
 	guid_to_key(guid, key);
-	entry = array_bsearch_modifiable(&folder->entries, wanted, local_entry_key_cmp);
+	entry = array_bsearch_modifiable(&folder->entries, wanted,
+					 local_entry_key_cmp);
 	if (entry == NULL)
 		return NULL;
 	first = array_front_modifiable(&folder->entries);

@@ -44,8 +44,8 @@ int local_folder_peek(struct mail_user *user, const char *vname, bool sync,
 bool local_folder_get_hash(struct local_folder *folder, uint32_t uid,
 			   unsigned char *hash_r);
 
-/* Index the mail from first_uid on (0 = all), for the functions below. Replaces an
-   earlier index. Returns 0, or -1 and error_r. */
+/* Index the mail from first_uid on (0 = all), for the functions below. Replaces
+   an earlier index. Returns 0, or -1 and error_r. */
 int local_folder_scan(struct local_folder *folder, uint32_t first_uid,
 		      struct local_error *error_r);
 /* Anything in the index that is not taken? */

@@ -188,8 +188,8 @@ static int folder_adopt(struct pull_folder *folder,
 	unsigned char hash[SPOOL_HASH_SIZE];
 	bool have_hash = local_folder_get_hash(folder->local, mail->uid, hash);
 
-	/* A crash leaves copies; so does a user who copies mail within a folder,
-	   and what is the user's stays. */
+	/* A crash leaves copies; so does a user who copies mail within a
+	   folder, and what is the user's stays. */
 	if (folder->was_dirty)
 		local_folder_drop_guid(folder->local, guid);
 	folder_repair(folder, message, mail);
@@ -535,8 +535,8 @@ folder_stretch_width(const struct pull_folder *folder, uint32_t from)
 		I_MAX(1, status->uidnext / status->messages);
 }
 
-/* All UIDs from one on, a stretch at a time. UIDs are often thin in old mail and
-   dense in new, so that the width is a guess. */
+/* All UIDs from one on, a stretch at a time. UIDs are often thin in old mail
+   and dense in new, so that the width is a guess. */
 static int folder_stretches(struct pull_folder *folder, uint32_t from)
 {
 	uint64_t width = folder_stretch_width(folder, from);

@@ -27,8 +27,8 @@ struct pull_settings {
 	struct event *event;
 
 	/* The mail user, made when first asked for. With no_fsync its storage
-	   leaves durability to us: asked for once the run is known to be large, and
-	   then not mixed with the other. */
+	   leaves durability to us: asked for once the run is known to be
+	   large, and then not mixed with the other. */
 	struct mail_user *(*get_user)(bool no_fsync, void *context);
 	/* TRUE = the asker went away or the process is to end */
 	bool (*is_stopped)(void *context);

@@ -120,8 +120,8 @@ int secret_ring_add(struct secret_ring *ring, const char *id,
 	struct secret_key *new_key;
 
 	if (!secret_key_id_is_valid(id)) {
-		*error_r = t_strdup_printf("key id '%s' is not 1 to %d letters, "
-			"digits, '-' and '_'", str_sanitize(id, 32),
+		*error_r = t_strdup_printf("key id '%s' is not 1 to %d "
+			"letters, digits, '-' and '_'", str_sanitize(id, 32),
 			SECRET_KEY_ID_MAX);
 		return -1;
 	}

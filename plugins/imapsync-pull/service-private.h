@@ -8,6 +8,9 @@
 #include "service.h"
 #include "core/account-policy.h"
 
+/* doveadm's "not found" among the codes of sysexits(3) */
+#define EXIT_NOT_FOUND EX_NOHOST
+
 struct pull_service {
 	pool_t pool;
 	const struct imapsync_settings *set;

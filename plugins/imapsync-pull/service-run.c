@@ -11,7 +11,6 @@
 
 #include <sysexits.h>
 
-#define EXIT_NOT_FOUND EX_NOHOST
 /* A worker talks while it works. Longer than any step it may take in silence:
    one command to the server, one message to LMTP. */
 #define SILENCE_MIN_SECS (30*60)

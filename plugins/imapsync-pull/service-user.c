@@ -9,9 +9,6 @@
 
 #include <sysexits.h>
 
-/* doveadm's "not found" */
-#define EXIT_NOT_FOUND EX_NOHOST
-
 bool pull_service_lookup_user(struct pull_service *service, pool_t pool,
 			      const char *user, const char **canonical_r,
 			      struct asker_end *end_r)

@@ -55,8 +55,8 @@ int source_imap_connect(struct source_imap *source);
 bool source_imap_is_alive(struct source_imap *source);
 void source_imap_logout(struct source_imap *source);
 
-/* All folders, with their status where the server tells in one go. want_lsub: fill
-   in subscribed even if that costs a command. Allocates from pool. */
+/* All folders, with their status where the server tells in one go. want_lsub:
+   fill in subscribed even if that costs a command. Allocates from pool. */
 int source_imap_list(struct source_imap *source, pool_t pool, bool want_lsub,
 		     ARRAY_TYPE(source_folder) *folders_r);
 /* Fill in the status of these folders, pipelined. One that cannot be had stays

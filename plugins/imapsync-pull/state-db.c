@@ -60,7 +60,8 @@ static const char *const statements[STATEMENT_COUNT] = {
 		"SELECT count(*) FROM message WHERE folder = ?1 AND state = 1",
 	[STATEMENT_MESSAGE_GET] =
 		"SELECT state, flags, keywords, size, hash, mailbox, guid,"
-		" local_uid, reason FROM message WHERE folder = ?1 AND uid = ?2",
+		" local_uid, reason FROM message"
+		" WHERE folder = ?1 AND uid = ?2",
 	[STATEMENT_MESSAGE_PUT] =
 		"INSERT OR REPLACE INTO message (folder, uid, state, flags,"
 		" keywords, size, hash, mailbox, guid, local_uid, reason)"

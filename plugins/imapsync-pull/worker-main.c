@@ -341,8 +341,8 @@ static void worker_log(struct worker_job *job, const struct pull_result *result)
 
 	if (result->class != REPLY_CLASS_OK)
 		e->add_str("error", result->text);
-	e_info(e->event(), "%s: %u stored (%u lmtp, %u direct), %u here already, "
-	       "%u flag changes, %u expunged, %u failed%s%s",
+	e_info(e->event(), "%s: %u stored (%u lmtp, %u direct), "
+	       "%u here already, %u flag changes, %u expunged, %u failed%s%s",
 	       worker_status_name(result), counts->stored, counts->lmtp,
 	       counts->direct, counts->adopted, counts->flags,
 	       counts->expunged, counts->failed,

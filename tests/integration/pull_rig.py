@@ -16,7 +16,7 @@ from rig import append, snapshot, wait_for
 from rig.fill import create_folder
 
 FORMATS = ("maildir", "sdbox", "mdbox")
-EX_NOTFOUND, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 68, 75, 77, 78
+EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 75, 77, 78
 # a server of the last century: no extension that a pull makes use of
 PLAIN = "IMAP4rev1 LITERAL+ SASL-IR"
 # in every secret; looked for afterwards in all that was written

@@ -318,7 +318,7 @@ static const struct {
 	{ REPLY_CLASS_TLS, "tls", 75, FALSE },
 	{ REPLY_CLASS_PROTOCOL, "protocol", 75, FALSE },
 	{ REPLY_CLASS_POLICY, "policy", 77, FALSE },
-	{ REPLY_CLASS_FOLDER, "folder", 68, TRUE },
+	{ REPLY_CLASS_FOLDER, "folder", 75, TRUE },
 	{ REPLY_CLASS_MESSAGE, "message", 75, TRUE },
 	{ REPLY_CLASS_LOCAL, "local", 75, FALSE },
 	{ REPLY_CLASS_QUOTA, "quota", 75, FALSE },

@@ -415,45 +415,40 @@ account_print_units(uint64_t num, const struct account_unit *units)
 			       units->suffix);
 }
 
+static bool
+parse_secs(const struct account_key *key, const char *value,
+	   uint64_t max_secs, struct account *account)
+{
+	uint64_t secs;
+
+	if (!account_parse_units(value, time_units, max_secs, &secs))
+		return FALSE;
+	*FIELD(account, key, unsigned int) = secs;
+	return TRUE;
+}
+
 static const char *
-parse_age(pool_t pool ATTR_UNUSED, const struct account_key *key ATTR_UNUSED,
+parse_age(pool_t pool ATTR_UNUSED, const struct account_key *key,
 	  const char *value, struct account *account)
 {
-	uint64_t secs;
-
-	if (!account_parse_units(value, time_units, ACCOUNT_TIME_MAX_SECS,
-				 &secs))
-		return "must be a time like 1y, 30d or 12h, 0 for everything";
-	account->initial_age_secs = secs;
-	return NULL;
+	return parse_secs(key, value, ACCOUNT_TIME_MAX_SECS, account) ? NULL :
+		"must be a time like 1y, 30d or 12h, 0 for everything";
 }
 
 static const char *
-print_age(const struct account_key *key ATTR_UNUSED,
-	  const struct account *account)
-{
-	return account_print_units(account->initial_age_secs, time_units);
-}
-
-static const char *
-parse_timeout(pool_t pool ATTR_UNUSED,
-	      const struct account_key *key ATTR_UNUSED,
+parse_timeout(pool_t pool ATTR_UNUSED, const struct account_key *key,
 	      const char *value, struct account *account)
 {
-	uint64_t secs;
-
-	if (!account_parse_units(value, time_units, ACCOUNT_TIMEOUT_MAX_SECS,
-				 &secs) || secs == 0)
-		return "must be a time like 30s or 5m, at most a day";
-	account->timeout_secs = secs;
-	return NULL;
+	return parse_secs(key, value, ACCOUNT_TIMEOUT_MAX_SECS, account) &&
+		account->timeout_secs != 0 ? NULL :
+		"must be a time like 30s or 5m, at most a day";
 }
 
 static const char *
-print_timeout(const struct account_key *key ATTR_UNUSED,
-	      const struct account *account)
+print_secs(const struct account_key *key, const struct account *account)
 {
-	return account_print_units(account->timeout_secs, time_units);
+	return account_print_units(*CONST_FIELD(account, key, unsigned int),
+				   time_units);
 }
 
 static const char *
@@ -691,7 +686,8 @@ static const struct account_key account_keys[] = {
 	KEY(guard_percent, parse_percent, print_percent, NULL),
 	KEY(history, parse_word, print_word, history_words),
 	KEY_ALWAYS(host, parse_host, print_text),
-	{ "initial_age", parse_age, print_age, 0, NULL, FALSE },
+	{ "initial_age", parse_age, print_secs,
+	  offsetof(struct account, initial_age_secs), NULL, FALSE },
 	KEY(label, parse_text, print_text, NULL),
 	KEY_ALWAYS(login, parse_text, print_text),
 	KEY(master_user, parse_optional_text, print_text, NULL),
@@ -706,7 +702,8 @@ static const struct account_key account_keys[] = {
 	KEY(source_id, parse_source_id, print_text, NULL),
 	KEY(subfolder, parse_optional_text, print_text, NULL),
 	KEY(subscribed_only, parse_bool, print_bool, bool_words),
-	{ "timeout", parse_timeout, print_timeout, 0, NULL, FALSE },
+	{ "timeout", parse_timeout, print_secs,
+	  offsetof(struct account, timeout_secs), NULL, FALSE },
 	KEY(tls_pin, parse_tls_pin, print_text, NULL),
 	KEY(tls_verify, parse_bool, print_bool, bool_words),
 };

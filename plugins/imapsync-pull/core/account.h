@@ -52,7 +52,8 @@ struct account {
 	   (login is then the authorization identity); NULL = none */
 	const char *master_user;
 	bool tls_verify;
-	/* lower case hex SHA-256 of the server's SubjectPublicKeyInfo, or NULL */
+	/* lower case hex SHA-256 of the server's SubjectPublicKeyInfo, or
+	   NULL */
 	const char *tls_pin;
 
 	bool enabled;
@@ -81,7 +82,8 @@ struct account {
 	enum account_deliver deliver, history;
 	enum account_flags_mode flags;
 	enum account_expunge expunge;
-	/* mirror stops when it would expunge more than this share of a folder */
+	/* mirror stops when it would expunge more than this share of a
+	   folder */
 	unsigned int guard_percent;
 
 	unsigned int timeout_secs;

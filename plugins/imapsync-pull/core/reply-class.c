@@ -10,7 +10,6 @@
 /* sysexits(3), with doveadm's meanings */
 enum {
 	EXIT_OK = 0,
-	EXIT_NOT_FOUND = 68,
 	EXIT_LATER = 75,
 	EXIT_REFUSED = 77,
 	EXIT_CONFIG = 78,
@@ -28,7 +27,7 @@ static const struct { const char *name; int exit_code; } reply_classes[] = {
 	[REPLY_CLASS_TLS] = { "tls", EXIT_LATER },
 	[REPLY_CLASS_PROTOCOL] = { "protocol", EXIT_LATER },
 	[REPLY_CLASS_POLICY] = { "policy", EXIT_REFUSED },
-	[REPLY_CLASS_FOLDER] = { "folder", EXIT_NOT_FOUND },
+	[REPLY_CLASS_FOLDER] = { "folder", EXIT_LATER },
 	[REPLY_CLASS_MESSAGE] = { "message", EXIT_LATER },
 	[REPLY_CLASS_LOCAL] = { "local", EXIT_LATER },
 	[REPLY_CLASS_QUOTA] = { "quota", EXIT_LATER },
@@ -211,7 +210,10 @@ static enum reply_class reply_class_by_step(const struct reply *reply)
 
 static unsigned int reply_wait_factor_msecs(const char *unit)
 {
-	static const struct { const char *name; unsigned int msecs; } units[] = {
+	static const struct {
+		const char *name;
+		unsigned int msecs;
+	} units[] = {
 		{ "millisecond", 1 }, { "ms", 1 }, { "second", 1000 },
 		{ "sec", 1000 }, { "minute", 60000 }, { "min", 60000 },
 		{ "hour", 3600000 },

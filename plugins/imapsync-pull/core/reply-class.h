@@ -61,8 +61,8 @@ const char *reply_class_name(enum reply_class class);
 /* Returns FALSE if name is none of them. */
 bool reply_class_parse(const char *name, enum reply_class *class_r);
 
-/* sysexits(3) code doveadm ends with when this was the worst: 0, 64, 65, 67,
-   68, 75, 77 or 78. */
+/* sysexits(3) code doveadm ends with when this was the worst: 0, 75, 77 or
+   78. What is contained is 75: the rest was done. */
 int reply_class_exit_code(enum reply_class class);
 
 /* TRUE if the rest of the account can go on (folder and message trouble). */
