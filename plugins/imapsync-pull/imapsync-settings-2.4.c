@@ -105,6 +105,19 @@ settings_copy(pool_t pool, const struct imapsync_settings *set)
 	return copy;
 }
 
+/* The worker is of the service's protocol: without that the settings of
+   "protocol imapsync-pull" would be dropped, quota among them. */
+static int
+settings_read_all(struct master_service *service, const char **error_r)
+{
+	const struct master_service_settings_input input = {
+		.protocol = "imapsync-pull",
+	};
+	struct master_service_settings_output output;
+
+	return master_service_settings_read(service, &input, &output, error_r);
+}
+
 static int
 settings_request(struct master_service *service,
 		 struct imapsync_settings **set_r, const char **error_r)
@@ -112,7 +125,7 @@ settings_request(struct master_service *service,
 	const struct imapsync_settings *set;
 
 	if (!settings_are_read(service) &&
-	    master_service_settings_read_simple(service, error_r) < 0)
+	    settings_read_all(service, error_r) < 0)
 		return -1;
 	if (settings_get(master_service_get_event(service),
 			 &imapsync_setting_parser_info, 0, &set, error_r) < 0)
