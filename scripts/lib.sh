@@ -1,4 +1,4 @@
-# Shared by scripts/test and scripts/demo: packages, builds, a clean environment.
+# Shared by what stands here: packages, builds, a clean environment.
 # shellcheck shell=bash
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -78,20 +78,49 @@ quiet() {
 	return 1
 }
 
-# build_tree NAME [VAR=value | --option]...: builds in build/NAME, anew if it
-# was configured otherwise or for another Dovecot.
-build_tree() {
+# The Dovecot that this system has: 2.3 or 2.4.
+dovecot_release() {
+	dovecot --version 2>/dev/null | sed -n 's/^\([0-9]*\.[0-9]*\)\..*/\1/p'
+}
+
+# All files of the tree that are not made.
+source_files() {
+	cd "$top" || return
+	git -c safe.directory='*' ls-files -co --exclude-standard 2>/dev/null ||
+		find . -path ./build -prune -o -type f -print
+}
+
+# copy_sources RELEASE: each Dovecot's autotools get a tree of their own, for
+# what they leave in it is not the same.
+copy_sources() {
 	local dir=$build/$1
+	mkdir -p "$dir/src"
+	source_files | while read -r file; do
+		[ ! -f "$top/$file" ] || echo "$file"
+	done | sort >"$dir/files.new"
+	if [ -e "$dir/files" ]; then
+		(cd "$dir/src" && comm -23 ../files ../files.new |
+			xargs -r -d '\n' rm -f)
+	fi
+	(cd "$top" && xargs -d '\n' cp -pu --parents -t "$dir/src") \
+		<"$dir/files.new" && mv "$dir/files.new" "$dir/files"
+}
+
+# build_tree NAME [VAR=value | --option]...: builds in a directory of that name
+# below $work, anew if it was configured otherwise or for another Dovecot.
+build_tree() {
+	local dir=$work/$1 source=$work/src
 	shift
 	local stamp
 	stamp="$* $(dpkg-query -W -f '${Version} ' dovecot-dev gcc 2>/dev/null)"
 	if [ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ]; then
 		rm -rf "$dir"
 		mkdir -p "$dir"
-		[ -x "$top/configure" ] ||
-			quiet "$dir/autogen.log" "$top/autogen.sh" || return 1
-		(cd "$dir" && quiet configure.log "$top/configure" --prefix=/usr \
-			--sysconfdir=/etc --enable-werror "$@") || return 1
+		[ -x "$source/configure" ] ||
+			quiet "$dir/autogen.log" "$source/autogen.sh" || return 1
+		(cd "$dir" && quiet configure.log "$source/configure" \
+			--prefix=/usr --sysconfdir=/etc --enable-werror \
+			"$@") || return 1
 		echo "$stamp" >"$dir/stamp"
 	fi
 	quiet "$dir/make.log" make -C "$dir" -j"$(nproc)" all &&
@@ -101,7 +130,23 @@ build_tree() {
 
 # The installation that the private Dovecots get to see.
 stage() {
-	rm -rf "$build/stage"
-	quiet "$build/stage.log" make -C "$build/gcc" install \
-		DESTDIR="$build/stage"
+	rm -rf "$work/stage"
+	quiet "$work/stage.log" make -C "$work/gcc" install \
+		DESTDIR="$work/stage"
+}
+
+# Namespaces of our own for a command: it meets no port, no process and no mount
+# of the machine's, and whatever it leaves ends with it, and it with us.
+namespaces=(setpriv --pdeathsig KILL unshare --mount --net --pid --fork
+	--kill-child --propagation private)
+
+# Whether this machine lets us have them.
+may_enter() {
+	"${namespaces[@]}" sh -c 'mount -t tmpfs tmpfs /mnt && chroot / true' \
+		2>/dev/null
+}
+
+# enter ROOT COMMAND...: becomes it, in ROOT: / or that of the other Debian.
+enter() {
+	exec "${namespaces[@]}" "$top/scripts/inside" "$@"
 }

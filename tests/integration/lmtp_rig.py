@@ -33,9 +33,9 @@ class Injected:
 class PluginDovecot:
     """A local Dovecot whose lmtp plugin has a header key."""
 
-    def __init__(self, scratch, config="", **options):
+    def __init__(self, scratch, **options):
         self.dovecot = local_dovecot(scratch, **options)
-        self.dovecot.configure("lda_mailbox_autocreate = no\n" + config)
+        self.dovecot.configure("lda_mailbox_autocreate = no\n")
         self.key = self.dovecot.dir / "header.key"
         self.new_key()
         self.dovecot.configure(

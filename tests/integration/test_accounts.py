@@ -344,7 +344,7 @@ def test_secret_is_nowhere(ready, silent):
 # -- users
 
 def test_user_names_are_userdbs(scratch, local):
-    local.configure("auth_username_format = %Lu\n")
+    local.add_piece("LOWER_NAMES")
     local.add_user("anna")
     local.start()
     add(local, user="ANNA")
@@ -366,9 +366,7 @@ def test_unknown_user(ready):
 
 def test_lost_user_keeps_accounts_until_deleted(ready):
     add(ready, user="bert")
-    users = ready.dir / "users"
-    lines = users.read_text().splitlines(keepends=True)
-    users.write_text("".join(x for x in lines if not x.startswith("bert:")))
+    ready.remove_user("bert")
     assert listed(ready, "-u", "bert") == [("bert", "work")]
     must(account(ready, "delete", "work", user="bert"))
     # auth looks at the file once a second
@@ -674,7 +672,7 @@ def test_one_failed_of_two(ready, silent):
 # -- not running
 
 def test_not_running(scratch, local):
-    local.configure("protocols = imap lmtp\n")
+    local.add_piece("NO_IMAPSYNC")
     local.add_user("anna")
     local.start()
     for args in (["account", "list", "-A"], ["run", "-A"]):
@@ -769,7 +767,7 @@ def test_settings_have_defaults(ready):
 ])
 def test_settings_are_checked(local, line, words):
     local.configure(line + "\n")
-    local.conf.write_text("\n".join(local._parts))
+    local.write_configuration()
     done = doveconf(local, "-n")
     assert (done.returncode != 0, words in done.stderr) == (True, True)
 

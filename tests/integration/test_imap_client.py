@@ -19,13 +19,11 @@ from pathlib import Path
 import pytest
 
 import scripted_imap
-from rig import Scratch
+from rig import Scratch, tool
 from scripted_imap import (Big, RawServer, Server, answer, before, hang_up,
                            raw, stall)
 
-TOP = Path(__file__).resolve().parents[2]
-PROBE = os.environ.get("IMAPSYNC_PROBE",
-                       TOP / "build" / "gcc" / "tests/tools/imap-probe")
+PROBE = os.environ.get("IMAPSYNC_PROBE", tool("imap-probe"))
 SECRET = "s3cret-Pa55word"
 FETCH = "UID FETCH 1:* (UID BODY.PEEK[])"
 LIST_FLAGS = "UID FETCH 1:* (UID FLAGS)"

@@ -65,13 +65,6 @@ EDITING = {
                        'filter "mark"; if not hasflag "\\\\Seen" { discard; }',
                        b"X-Filtered: yes\r\n"),
 }
-EXTENSIONS = """
-plugin {{
-  sieve_extensions = +editheader +vnd.dovecot.filter +vnd.dovecot.environment
-  sieve_plugins = sieve_extprograms
-  sieve_filter_bin_dir = {bin}
-}}
-"""
 
 
 @pytest.fixture
@@ -81,8 +74,9 @@ def plugin(scratch):
     mark = programs / "mark"
     mark.write_text("#!/bin/sh\nprintf 'X-Filtered: yes\\r\\n'\nexec cat\n")
     mark.chmod(0o755)
-    return PluginDovecot(scratch, EXTENSIONS.format(bin=programs)
-                         .replace("{{", "{").replace("}}", "}"))
+    made = PluginDovecot(scratch)
+    made.dovecot.add_piece("SIEVE_EXTENSIONS", bin=programs)
+    return made
 
 
 def add_users(plugin, mail_format, scripts):
@@ -361,17 +355,8 @@ def test_target_is_made(plugin):
 @pytest.mark.parametrize("mail_format", FORMATS)
 def test_over_quota(plugin, mail_format):
     """The user's own reply code, and nothing in INBOX instead."""
-    plugin.dovecot.configure("""
-protocol lmtp {
-  mail_plugins = $mail_plugins quota
-}
-plugin {
-  quota = count:User quota
-  quota_vsizes = yes
-  quota_rule = *:storage=10k
-  quota_rule2 = INBOX:ignore
-}
-""")
+    plugin.dovecot.add_piece("QUOTA", bytes=10_000)
+    plugin.dovecot.add_piece("QUOTA_NOT_IN_INBOX")
     add_users(plugin, mail_format, {"ben": "keep;", "eve": None})
     for user in ("ben", "eve"):
         result = plugin.inject(user, MESSAGE.content + b"x" * 20000 + b"\r\n",

@@ -153,7 +153,8 @@ class Killer:
 
 
 def killer(scratch, mail_format, script, folders, **options):
-    plugin = PluginDovecot(scratch, ONE_PROCESS)
+    plugin = PluginDovecot(scratch)
+    plugin.dovecot.configure(ONE_PROCESS)
     # killed processes, and those that clean up after them, complain
     plugin.dovecot.log.allow("Error: |Fatal: ")
     plugin.add_user("ben", mail_format, script)

@@ -175,16 +175,7 @@ def test_other_state_directory(plugin, sink):
 
 
 def test_over_quota(plugin, sink):
-    plugin.dovecot.configure("""
-protocol lmtp {
-  mail_plugins = $mail_plugins quota
-}
-plugin {
-  quota = count:User quota
-  quota_vsizes = yes
-  quota_rule = *:storage=20k
-}
-""")
+    plugin.dovecot.add_piece("QUOTA", bytes=20_000)
     plugin.add_user("ben", "sdbox", KEEP)
     plugin.dovecot.start()
     sink.write(small(60))

@@ -165,27 +165,12 @@ def test_lmtp_down(remote, local, mail_format):
     account.idle_run()
 
 
-QUOTA = """
-protocol imapsync-pull {{
-  mail_plugins = quota
-}}
-protocol lmtp {{
-  mail_plugins = quota sieve imapsync_pull
-}}
-plugin {{
-  quota = count:User quota
-  quota_vsizes = yes
-  quota_rule = *:bytes={bytes}
-}}
-"""
-
-
 @pytest.mark.parametrize("history", ["direct", "lmtp"])
 @pytest.mark.parametrize("mail_format", ["maildir", "sdbox"])
 def test_over_quota(remote, local, mail_format, history):
     """The remote side is left alone, and when there is room the rest
     comes."""
-    local.configure(QUOTA, bytes=20_000)
+    local.add_piece("QUOTA", bytes=20_000)
     corpus = Corpus(seed=35)
     messages = [corpus.message(kind="plain", size=3000) for _ in range(12)]
     account = start(remote, local, messages, mail_format, history=history)
@@ -194,7 +179,7 @@ def test_over_quota(remote, local, mail_format, history):
     assert "quota" in run.error.lower(), run.error
     assert count(account.snapshot()) < 12
     account.run(code=EX_TEMPFAIL)
-    local.configure(QUOTA, bytes=20_000_000)
+    local.add_piece("QUOTA", bytes=20_000_000)
     local.restart()
     account.run()
     assert_same(snapshot(remote, "anna"), account.snapshot(), order=False)

@@ -195,9 +195,7 @@ def test_another_format(pulled, local, remote):
     done = local.doveadm("sync", "-1", "-u", "bob", "mdbox:~/mdbox")
     assert done.code == 0, done
     wanted = account.snapshot()
-    users = local.dir / "users"
-    users.write_text(users.read_text().replace("sdbox:~/sdbox",
-                                               "mdbox:~/mdbox"))
+    local.set_format("bob", "mdbox")
     local.restart()
     assert digests(account.snapshot()) == digests(wanted)
     assert account.run("--full").new == 0

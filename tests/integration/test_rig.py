@@ -120,7 +120,7 @@ def test_a_killed_process_is_replaced(local):
 
 def test_the_log_is_watched(local):
     """A line that must not be there is seen."""
-    local.add_user("bob", location="maildir:/proc/nowhere")
+    local.add_user("bob", path="/proc/nowhere")
     local.start()
     local.doveadm("mailbox", "list", "-u", "bob")
     with pytest.raises(Exception):

@@ -6,25 +6,23 @@ import functools
 import imaplib
 import json
 import os
+import shutil
 import signal
 import smtplib
 import subprocess
 import urllib.request
 
-from . import config, processes
+from . import processes
 from .log import Log
-from .scratch import MAIL_UID, free_port, sanitized_programs, stage_dir
+from .scratch import MAIL_UID, free_port, sanitized_programs
+from .system import HERE
 from .wait import wait_for
 
 PLUGIN = "usr/lib/dovecot/modules/lib95_imapsync_pull_plugin.so"
 SETTINGS = "usr/lib/dovecot/modules/settings/libimapsync_pull_settings.so"
 CONF = "etc/dovecot/conf.d/90-imapsync-pull.conf"
 
-LOCATIONS = {
-    "maildir": "maildir:~/Maildir",
-    "sdbox": "sdbox:~/sdbox",
-    "mdbox": "mdbox:~/mdbox",
-}
+PATHS = {"maildir": "~/Maildir", "sdbox": "~/sdbox", "mdbox": "~/mdbox"}
 
 
 @dataclasses.dataclass
@@ -47,6 +45,9 @@ class User:
     uid: int
     home: str
     mail_format: str
+    # more userdb fields
+    fields: tuple
+    mail_path: str
 
 
 class Dovecot:
@@ -54,6 +55,8 @@ class Dovecot:
 
     def __init__(self, scratch, name, ours=False, mail_fsync="optimized"):
         self.name, self.ours, self.scratch = name, ours, scratch
+        # move_to() changes it
+        self.system = HERE
         self.dir = scratch.path / name
         self.dir.mkdir()
         (self.dir / "home").mkdir()
@@ -61,47 +64,89 @@ class Dovecot:
         self.api_key = f"key-of-{name}"
         self.log = Log(self.dir / "dovecot.log")
         self.users = {}
-        self._parts = [config.BASE.format(
-            dir=self.dir, name=name, mail_fsync=mail_fsync, **self.ports)]
+        # what it is configured with: functions of a dialect
+        self._parts = []
         self._master = None
         scratch.instances.append(self)
+        self.add_piece("BASE", dir=self.dir, name=name, mail_fsync=mail_fsync,
+                       **self.ports)
 
     # -- before it starts
 
     def configure(self, text, **values):
-        """Add to the configuration. Needs restart() if it runs already."""
-        self._parts.append(text.format(**values) if values else text)
+        """Add to the configuration what is the same in every Dovecot. Needs
+        restart() if it runs already."""
+        whole = text.format(**values) if values else text
+        self._parts.append(lambda _dialect: whole)
+
+    def add_piece(self, piece, **values):
+        """Add a piece of the dialect (dialect_24.py) to the configuration."""
+        self._parts.append(
+            lambda dialect: getattr(dialect, piece).format(**values))
+
+    def configuration(self):
+        """All of it, in the dialect of the Dovecot that is to read it."""
+        return "\n".join(part(self.system.dialect) for part in self._parts)
+
+    def write_configuration(self):
+        if self.ours and self._staged(CONF).exists():
+            shutil.copy(self._staged(CONF), self.dir)
+        self.conf.write_text(self.configuration())
+
+    def _staged(self, path):
+        return self.system.stage / path
+
+    def move_to(self, system):
+        """From its next start, another system's Dovecot serves the same
+        mail, state and accounts."""
+        self.stop()
+        self.system = system
+        self._write_users()
 
     def add_user(self, name, password="secret", uid=MAIL_UID,
-                 mail_format="maildir", location=None, fields=()):
+                 mail_format="maildir", path=None, fields=()):
         """A mail user, also while Dovecot runs. All users share one uid
-        unless one is given. location: mail_location if mail_format's usual
-        one will not do; fields: more userdb fields ("quota_rule=...")."""
+        unless one is given. path: of the mail, if the format's usual one will
+        not do; fields: more userdb fields ("quota_rule=...")."""
         home = self.dir / "home" / name
         home.mkdir()
         os.chown(home, uid, uid)
-        mail = location or LOCATIONS[mail_format]
-        self.users[name] = User(name, password, uid, str(home), mail_format)
-        extra = " ".join(f"userdb_{field}"
-                         for field in (f"mail={mail}", *fields))
-        with open(self.dir / "users", "a", encoding="utf-8") as users:
-            users.write(f"{name}:{password}:{uid}:{uid}::{home}::{extra}\n")
+        self.users[name] = User(name, password, uid, str(home), mail_format,
+                                tuple(fields), path or PATHS[mail_format])
+        self._write_users()
         return self.users[name]
+
+    def remove_user(self, name):
+        """From the user database; the mail stays."""
+        del self.users[name]
+        self._write_users()
 
     def set_password(self, name, password):
         """Change a password; Dovecot sees it at the next login."""
-        path = self.dir / "users"
-        lines = path.read_text().splitlines()
         self.users[name].password = password
-        for i, line in enumerate(lines):
-            user, _old, rest = line.split(":", 2)
-            if user == name:
-                lines[i] = f"{user}:{password}:{rest}"
-        new = self.dir / "users.new"
-        new.write_text("\n".join(lines) + "\n")
-        # passwd-file compares size and time: never the same twice
-        stat = path.stat()
-        os.utime(new, (stat.st_atime, stat.st_mtime + 2))
+        self._write_users()
+
+    def set_format(self, name, mail_format):
+        """The user's mail was converted. Needs restart()."""
+        user = self.users[name]
+        user.mail_format, user.mail_path = mail_format, PATHS[mail_format]
+        self._write_users()
+
+    def _write_users(self):
+        path, new = self.dir / "users", self.dir / "users.new"
+        with open(new, "w", encoding="utf-8") as file:
+            for user in self.users.values():
+                extra = " ".join(
+                    f"userdb_{field}" for field in (
+                        *self.system.dialect.mail_fields(user.mail_format,
+                                                         user.mail_path),
+                        *user.fields))
+                file.write(f"{user.name}:{user.password}:{user.uid}:"
+                           f"{user.uid}::{user.home}::{extra}\n")
+        if path.exists():
+            # passwd-file compares size and time: never the same twice
+            stat = path.stat()
+            os.utime(new, (stat.st_atime, stat.st_mtime + 2))
         new.rename(path)
 
     def sieve(self, user, script):
@@ -120,10 +165,12 @@ class Dovecot:
 
     def _command(self, *words):
         words = [*map(str, words)]
-        return self.scratch.inside(words) if self.ours else words
+        if self.ours:
+            return self.scratch.inside(words, self.system)
+        return words
 
     def start(self):
-        self.conf.write_text("\n".join(self._parts))
+        self.write_configuration()
         # it ends with us, however we end
         self._master = subprocess.Popen(
             self._command("setpriv", "--pdeathsig", "TERM",
@@ -247,12 +294,12 @@ def remote_dovecot(scratch, name="remote", capability=None, tls=True,
                    **options):
     """A stock IMAP server, as somebody else's: none of our files."""
     instance = Dovecot(scratch, name, **options)
-    instance.configure("protocols = imap\n")
+    instance.add_piece("REMOTE")
     if tls:
         cert, key = scratch.ca().issue(name)
-        instance.configure(config.TLS, cert=cert, key=key)
+        instance.add_piece("TLS", cert=cert, key=key)
     if capability:
-        instance.configure(config.CAPABILITY, capability=capability)
+        instance.add_piece("CAPABILITY", capability=capability)
     return instance
 
 
@@ -261,16 +308,14 @@ def local_dovecot(scratch, name="local", plugin=True, **options):
     process does not load ours."""
     instance = Dovecot(scratch, name, ours=True, **options)
     instance.ports.update(http_port=free_port(), submission_port=free_port())
-    plugins = "sieve"
-    if plugin and (stage_dir() / PLUGIN).exists():
-        plugins += " imapsync_pull"
-    instance.configure(
-        config.LOCAL, lmtp_plugins=plugins, api_key=instance.api_key,
-        http_port=instance.port("http"),
-        submission_port=instance.port("submission"))
-    if (stage_dir() / SETTINGS).exists():
-        instance.configure(config.IMAPSYNC, conf=stage_dir() / CONF,
-                           ca=scratch.ca().cert)
+    instance.add_piece("LOCAL", api_key=instance.api_key,
+                       http_port=instance.port("http"),
+                       submission_port=instance.port("submission"))
+    if plugin and (HERE.stage / PLUGIN).exists():
+        instance.add_piece("LMTP_PLUGIN")
+    if (HERE.stage / SETTINGS).exists():
+        instance.add_piece("IMAPSYNC", ca=scratch.ca().cert,
+                           conf=instance.dir / os.path.basename(CONF))
     if sanitized_programs():
-        instance.configure(config.SANITIZED)
+        instance.add_piece("SANITIZED")
     return instance

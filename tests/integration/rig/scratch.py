@@ -1,4 +1,4 @@
-"""The scratch directory, and the mount namespace over Dovecot's libraries."""
+"""The scratch directory, and the mount namespaces over Dovecot's libraries."""
 
 import os
 import random
@@ -8,8 +8,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from .system import HERE
+
 LIBRARIES = Path("/usr/lib/dovecot")
-TOP = Path(__file__).resolve().parents[3]
 
 # A mail user who need not exist on the machine: the name is known inside the
 # namespace only.
@@ -18,9 +19,12 @@ MAIL_UID = 5000
 
 
 def _ports():
-    """Ports to try: below those that outgoing connections are given, and in
-    another order in each process."""
-    ports = list(range(15000, 30000))
+    """Ports to try: below those that outgoing connections are given, in
+    another order in each process. Processes that share the tests (pytest-xdist)
+    share the ports."""
+    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    shares = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ports = list(range(15000 + share, 30000, shares))
     random.SystemRandom().shuffle(ports)
     yield from ports
 
@@ -42,13 +46,12 @@ def free_port():
 
 def stage_dir():
     """Where "make install DESTDIR=" put our files."""
-    return Path(os.environ.get("IMAPSYNC_STAGE", TOP / "build" / "stage"))
+    return HERE.stage
 
 
 def tool(name):
     """Path of one of the programs of tests/tools."""
-    build = os.environ.get("IMAPSYNC_BUILD", TOP / "build" / "gcc")
-    return str(Path(build) / "tests" / "tools" / name)
+    return str(HERE.build / "tests" / "tools" / name)
 
 
 def sanitized_programs():
@@ -60,14 +63,37 @@ def sanitized_programs():
             for name in ("imapsync-pull", "imapsync-pull-worker")]
 
 
+def below(root, path):
+    """An absolute path as it is called from outside of a root."""
+    return Path(root) / Path(path).relative_to("/")
+
+
+# The mounts of a system: what private Dovecots need of the machine, then our
+# files over the system's.
+ENTER_SYSTEM = """
+root=${1%/}
+if [ -n "$root" ]; then
+    mkdir -p "$root$2"
+    mount --bind "$2" "$root$2"
+    mount --rbind /proc "$root/proc"
+    mount --rbind /dev "$root/dev"
+fi
+mount --bind "$3" "$root$4"
+mount --bind "$5" "$root/etc/passwd"
+mount --bind "$6" "$root/etc/group"
+mount --bind "$7" "$root/etc/hosts"
+echo ready
+exec chroot "$1" cat
+"""
+
+
 class Scratch:
     """One directory for everything, removed at the end.
 
     Environment: IMAPSYNC_SCRATCH names the directory to work under (default
     the system's for temporary files; unix socket paths must stay short),
-    IMAPSYNC_STAGE the staged installation, IMAPSYNC_BUILD the build tree it
-    came from, IMAPSYNC_SANITIZED a build tree with sanitizers whose programs
-    are put in their place, IMAPSYNC_KEEP=1 keeps it all.
+    IMAPSYNC_SANITIZED a build tree with sanitizers whose programs are put in
+    the place of the staged ones, IMAPSYNC_KEEP=1 keeps it all.
     """
 
     def __init__(self, keep=False):
@@ -81,7 +107,8 @@ class Scratch:
         self.hosts = self.path / "hosts"
         self.keep = keep or os.environ.get("IMAPSYNC_KEEP") == "1"
         self.instances = []
-        self._namespace = None
+        # by system: the process that holds its mount namespace
+        self._namespaces = {}
         self._ca = None
 
     def __enter__(self):
@@ -93,54 +120,66 @@ class Scratch:
     def close(self):
         for instance in self.instances:
             instance.stop()
-        if self._namespace is not None:
-            self._namespace.stdin.close()
-            self._namespace.wait()
-            self._namespace = None
+        for process in self._namespaces.values():
+            process.stdin.close()
+            process.wait()
+        self._namespaces = {}
         if not self.keep:
             shutil.rmtree(self.path, ignore_errors=True)
 
-    def namespace_pid(self):
-        """Process that holds the mount namespace with our files in it."""
-        if self._namespace is None:
-            self._namespace = self._make_namespace()
-        return self._namespace.pid
-
     def add_host(self, name, address="127.0.0.1"):
         """Give an address a name that our Dovecots can resolve."""
-        self.namespace_pid()
+        self._make_hosts()
         with open(self.hosts, "a", encoding="ascii") as hosts:
             hosts.write(f"{address} {name}\n")
 
-    def inside(self, command):
-        """The command as it must be called to run inside the namespace."""
+    def inside(self, command, system=HERE):
+        """The command as it must be called to run with our files, in a
+        system."""
+        if system not in self._namespaces:
+            self._namespaces[system] = self._make_namespace(system)
+        holder = self._namespaces[system].pid
         # the root as well: we may be in a chroot
-        return ["nsenter", f"--target={self.namespace_pid()}", "--mount",
-                "--root", *map(str, command)]
+        return ["nsenter", f"--target={holder}", "--mount", "--root",
+                *map(str, command)]
 
-    def _make_namespace(self):
-        lib = self.path / "lib"
-        shutil.copytree(LIBRARIES, lib, symlinks=True)
-        staged = stage_dir() / LIBRARIES.relative_to("/")
+    def _make_hosts(self):
+        if not self.hosts.exists():
+            self.hosts.write_text("127.0.0.1 localhost\n")
+
+    def _copy_libraries(self, system):
+        """Dovecot's library directory, with our files in it."""
+        lib = self.path / f"lib-{system.release}"
+        shutil.copytree(below(system.root, LIBRARIES), lib, symlinks=True)
+        staged = below(system.stage, LIBRARIES)
         if staged.is_dir():
             shutil.copytree(staged, lib, symlinks=True, dirs_exist_ok=True,
                             ignore=shutil.ignore_patterns("*.la"))
-        for program in sanitized_programs():
-            shutil.copy(program, lib / program.name)
-        passwd, group = self.path / "passwd", self.path / "group"
-        passwd.write_text(
-            Path("/etc/passwd").read_text() +
-            f"{MAIL_USER}:x:{MAIL_UID}:{MAIL_UID}::/nonexistent:/bin/false\n")
-        group.write_text(Path("/etc/group").read_text() +
-                         f"{MAIL_USER}:x:{MAIL_UID}:\n")
-        self.hosts.write_text("127.0.0.1 localhost\n")
+        if system.here:
+            for program in sanitized_programs():
+                shutil.copy(program, lib / program.name)
+        return lib
+
+    def _copy_names(self, system):
+        """/etc/passwd and /etc/group of a system, with the mail user."""
+        files = []
+        for name, entry in (
+                ("passwd", f":{MAIL_UID}::/nonexistent:/bin/false"),
+                ("group", ":")):
+            file = self.path / f"{name}-{system.release}"
+            etc = below(system.root, f"/etc/{name}").read_text()
+            file.write_text(f"{etc}{MAIL_USER}:x:{MAIL_UID}{entry}\n")
+            files.append(file)
+        return files
+
+    def _make_namespace(self, system):
+        self._make_hosts()
+        passwd, group = self._copy_names(system)
         # lives as long as its standard input is open: no longer than we do
-        script = ('mount --bind "$1" "$2" && mount --bind "$3" /etc/passwd && '
-                  'mount --bind "$4" /etc/group && '
-                  'mount --bind "$5" /etc/hosts && echo ready && exec cat')
         process = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private",
-             "sh", "-c", script, "sh", lib, LIBRARIES, passwd, group,
+             "sh", "-ec", ENTER_SYSTEM, "sh", system.root, self.path.parent,
+             self._copy_libraries(system), LIBRARIES, passwd, group,
              self.hosts],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if process.stdout.readline() != "ready\n":

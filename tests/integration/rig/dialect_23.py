@@ -1,4 +1,5 @@
-"""Configuration of private Dovecots: one base, and small pieces over it."""
+"""Configuration of private Dovecots 2.3: one base, and small pieces over it.
+dialect_24.py holds the same pieces for 2.4, and says what they are for."""
 
 BASE = """
 base_dir = {dir}/run
@@ -13,7 +14,6 @@ ssl = no
 disable_plaintext_auth = no
 auth_mechanisms = plain login
 first_valid_uid = 1000
-# a killed process's lock is seen to be stale at once
 dotlock_use_excl = no
 mail_fsync = {mail_fsync}
 mail_location = maildir:~/Maildir
@@ -51,14 +51,12 @@ service imap-login {{
   }}
   process_min_avail = 1
 }}
-# what the network is asked for is on loopback: nobody is kept waiting
 auth_failure_delay = 0
 service anvil {{
   client_limit = 1024
 }}
 """
 
-# TLS, implicit and by STARTTLS
 TLS = """
 ssl = yes
 ssl_cert = <{cert}
@@ -66,11 +64,14 @@ ssl_key = <{key}
 ssl_min_protocol = TLSv1.2
 """
 
-# only those capabilities are offered
 CAPABILITY = """
 protocol imap {{
   imap_capability = {capability}
 }}
+"""
+
+REMOTE = """
+protocols = imap
 """
 
 LOCAL = """
@@ -80,7 +81,7 @@ postmaster_address = postmaster@localhost
 hostname = localhost
 submission_host = 127.0.0.1:{submission_port}
 protocol lmtp {{
-  mail_plugins = {lmtp_plugins}
+  mail_plugins = sieve
 }}
 plugin {{
   sieve = file:~/sieve;active=~/.dovecot.sieve
@@ -98,7 +99,12 @@ service doveadm {{
 doveadm_api_key = {api_key}
 """
 
-# the file that is installed, then what only a test may allow
+LMTP_PLUGIN = """
+protocol lmtp {{
+  mail_plugins = $mail_plugins imapsync_pull
+}}
+"""
+
 IMAPSYNC = """
 !include {conf}
 protocols = $protocols imapsync-pull
@@ -109,9 +115,48 @@ imapsync_pull_allow_no_verify = 127.0.0.1 localhost
 imapsync_pull_ca_file = {ca}
 """
 
-# AddressSanitizer reserves a lot of address space; processes that have dropped
-# privileges cannot be looked through for leaks.
+NO_IMAPSYNC = """
+protocols = imap lmtp
+"""
+
 SANITIZED = """
 default_vsz_limit = 0
 import_environment = $import_environment ASAN_OPTIONS=detect_leaks=0
 """
+
+LOWER_NAMES = """
+auth_username_format = %Lu
+"""
+
+QUOTA = """
+protocol imapsync-pull {{
+  mail_plugins = $mail_plugins quota
+}}
+protocol lmtp {{
+  mail_plugins = $mail_plugins quota
+}}
+plugin {{
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:bytes={bytes}
+}}
+"""
+
+QUOTA_NOT_IN_INBOX = """
+plugin {{
+  quota_rule2 = INBOX:ignore
+}}
+"""
+
+SIEVE_EXTENSIONS = """
+plugin {{
+  sieve_extensions = +editheader +vnd.dovecot.filter +vnd.dovecot.environment
+  sieve_plugins = sieve_extprograms
+  sieve_filter_bin_dir = {bin}
+}}
+"""
+
+
+def mail_fields(driver, path):
+    """userdb fields that say where a user's mail is."""
+    return [f"mail={driver}:{path}"]
