@@ -139,8 +139,8 @@ class Scratch:
         if system not in self._namespaces:
             self._namespaces[system] = self._make_namespace(system)
         holder = self._namespaces[system].pid
-        # the root as well: we may be in a chroot
-        return ["nsenter", f"--target={holder}", "--mount", "--root",
+        # its root as well, and a working directory that is below it
+        return ["nsenter", f"--target={holder}", "--mount", "--root", "--wd",
                 *map(str, command)]
 
     def _make_hosts(self):
