@@ -217,6 +217,22 @@ def test_copies_of_the_users_stay(pulled, local, remote, mail_format):
     account.idle_run()
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_copies_in_the_same_folder_stay(pulled, local, mail_format, way):
+    """State lost, and mail that the user copied where it was. In sdbox and
+    mdbox such a copy has the same GUID; it is the user's all the same."""
+    account = pulled(mail_format, way)
+    with selected(local, "bob", "Lists/a") as client:
+        client.uid("COPY", "1:3", '"Lists/a"')
+    wanted = account.snapshot()
+    assert count(wanted) == 63
+    shutil.rmtree(account.state_dir)
+    assert account.run().counts("new", "adopted") == (0, 60)
+    assert_same(wanted, account.snapshot())
+    account.idle_run()
+
+
 def test_twins_are_two(remote, local):
     """H101: the same message twice on the remote is twice here, also by
     content."""
