@@ -5,18 +5,32 @@ import os
 import pytest
 
 from rig import Scratch, local_dovecot, remote_dovecot
+from rig.system import newer_system
+
+# files with tests that take many seconds
+LONG = ("test_pull_kill.py", "test_pull_hostile.py", "test_lmtp_kill.py")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "soak: long, only with --soak")
     config.addinivalue_line(
         "markers", "sanitize: also run with programs built with sanitizers")
+    config.addinivalue_line(
+        "markers", "upgrade: from Dovecot 2.3, where 2.4 is at hand, too")
 
 
 def pytest_collection_modifyitems(items):
-    """Long variants are left out, not skipped: a skip is never a pass."""
+    """Long variants, and what needs two Dovecots where there is but one, are
+    left out, not skipped: a skip is never a pass."""
+    left_out = set()
     if os.environ.get("IMAPSYNC_SOAK") != "1":
-        items[:] = [item for item in items if "soak" not in item.keywords]
+        left_out.add("soak")
+    if newer_system() is None:
+        left_out.add("upgrade")
+    items[:] = [item for item in items
+                if left_out.isdisjoint(item.keywords)]
+    # processes that share the tests end together if the long ones come first
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -51,6 +51,7 @@ class System:
 HERE = System()
 
 
+@functools.cache
 def newer_system():
     """A system with Dovecot 2.4 beside this one, or None."""
     root = os.environ.get("IMAPSYNC_ROOT_24")
