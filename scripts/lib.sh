@@ -29,6 +29,13 @@ need_root() {
 		die "must be run as root: private mount namespaces and mail users need it"
 }
 
+# Two at once in one tree would get in each other's way.
+be_alone() {
+	mkdir -p "$build"
+	exec 9>"$build/lock"
+	flock -n 9 || die "another one is at work in $build"
+}
+
 # The packages of the list that are not installed.
 missing_packages() {
 	local name

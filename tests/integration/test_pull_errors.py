@@ -9,8 +9,8 @@ import pytest
 
 from pull_rig import (CANARY, EX_NOPERM, EX_TEMPFAIL, PLAIN,
                       Account, add, count, find_bytes, only, store, worker)
-from rig import (Corpus, assert_same, fill_maildir, free_port, snapshot,
-                 wait_for)
+from rig import (Corpus, Relay, assert_same, fill_maildir, free_port,
+                 snapshot, wait_for)
 from rig.scratch import MAIL_UID, Authority
 from scripted_imap import Server, answer, before, raw
 
@@ -207,26 +207,26 @@ def test_policy_became_stricter(local):
 @pytest.mark.parametrize("mail_format", ["maildir", "sdbox"])
 def test_remote_goes_away_and_comes_back(local, remote, mail_format):
     local.add_user("bob", mail_format=mail_format)
-    corpus = Corpus(seed=41)
-    fill_maildir(remote, "anna", corpus.messages(600))
+    messages = Corpus(seed=41).messages(600)
+    fill_maildir(remote, "anna", messages)
     remote.start()
     local.start()
-    account = Account(local, "bob", remote, preset="backup")
-    runs = []
-    thread = threading.Thread(target=lambda: runs.append(
-        account.run(code=None)))
-    thread.start()
-    # once it reads mail
-    wait_for(lambda: remote.pids("imap"), what="the remote's imap process")
-    wait_for(lambda: count(snapshot(local, "bob")) > 20 or runs,
-             what="the first messages")
-    for pid in remote.pids("imap"):
-        remote.kill(pid)
+
+    def kill():
+        for pid in remote.pids("imap"):
+            remote.kill(pid)
+
+    with Relay(remote.port("imap")) as relay:
+        account = Account(local, "bob", relay, secret="secret",
+                          preset="backup")
+        # in the middle of what it says
+        killed = relay.at(sum(len(message.content) for message in messages)
+                          // 2, kill)
+        run = account.run(code=None)
+    assert killed.is_set()
     remote.log.allow("killed with signal 9")
-    thread.join(60)
-    run, = runs
-    if run.code != 0:
-        check_failure(account, run, "network", EX_TEMPFAIL, "127.0.0.1")
+    check_failure(account, run, "network", EX_TEMPFAIL, "127.0.0.1")
+    account.change(port=remote.port("imap"))
     remote.stop()
     check_failure(account, account.run(code=None), "network", EX_TEMPFAIL,
                   "cannot connect")
