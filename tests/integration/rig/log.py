@@ -4,7 +4,7 @@ import re
 
 BAD = re.compile(r"Panic|Fatal|Error: |Raw backtrace|segfault|"
                  r"ERROR: AddressSanitizer|runtime error:|Event .* leaked|"
-                 r"memory leak")
+                 r"memory leak|Leaked settings")
 # Dovecot stopped while its own processes were still starting: what they wait
 # for has gone first.
 HARMLESS = (r"conn unix:stats-writer .*: Timeout waiting for handshake",
