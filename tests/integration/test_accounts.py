@@ -750,7 +750,8 @@ def doveconf(server, *args):
 def test_settings_have_defaults(ready):
     out = doveconf(ready, "-a").stdout
     for line in ("imapsync_pull_max_runs = 10",
-                 "imapsync_pull_state_dir = %h/.imapsync-pull",
+                 "imapsync_pull_state_dir = "
+                 f"{ready.system.dialect.HOME}/.imapsync-pull",
                  "imapsync_pull_lmtp = lmtp", "service imapsync-pull {",
                  "service imapsync-pull-worker {"):
         assert line in out, line

@@ -19,6 +19,7 @@ import pytest
 
 import scripted_imap
 from rig import Scratch, tool
+from rig.system import HERE
 from scripted_imap import (Big, RawServer, Server, answer, before, hang_up,
                            raw, stall)
 
@@ -309,7 +310,12 @@ def test_name_is_resolved(dns):
     assert result.named("step")[0][:3] == ["dns", "ok", "127.0.0.1"]
 
 
-@pytest.mark.parametrize("name", ["none", "empty", "silent"])
+# An answer without an address: Dovecot 2.4's own client takes it for a bug of
+# Dovecot's DNS service, which never gives one, and panics.
+EMPTY = ["empty"] if HERE.release == "2.3" else []
+
+
+@pytest.mark.parametrize("name", ["none", "silent", *EMPTY])
 def test_h01_name_does_not_resolve(dns, name):
     with make_server() as server:
         result = probe(server, host=f"{name}.example.org", dns=dns,
@@ -565,7 +571,7 @@ def tls_probe(cert, **options):
 
 
 def test_h13_expired(authority):
-    cert = authority.issue("old", days=-1)
+    cert = authority.issue("old", days=0)
     reply = tls_probe(cert, ca=authority.cert)
     assert reply.error.endswith(": TLS: certificate has expired")
 

@@ -566,7 +566,8 @@ def test_tls(pair, local, remote, security, port):
                    security=security)
     account.run()
     assert_equal(remote, account)
-    assert remote.log.lines("Login: user=<anna>.*TLS")
+    login = remote.system.dialect.LOGGED_IN.format(user="anna")
+    assert remote.log.lines(f"{login}.*TLS")
     done = local.doveadm("imapsync", "account", "test", "-u", "bob",
                          account.name, json=True)
     assert [(row["step"], row["result"]) for row in done.rows] == [

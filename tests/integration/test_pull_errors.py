@@ -78,7 +78,7 @@ def test_certificate_is_bad(bob, scratch, case):
         cert = scratch.ca().issue("bad", hosts=["DNS:imap.example.org"])
         pattern = "name|host"
     else:
-        cert, pattern = scratch.ca().issue("bad", days=-1), "expired"
+        cert, pattern = scratch.ca().issue("bad", days=0), "expired"
     for security in ("tls", "starttls"):
         kind = {"tls": "implicit"}.get(security, security)
         with serve(tls=kind, cert=cert) as server:

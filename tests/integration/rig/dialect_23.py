@@ -156,6 +156,11 @@ plugin {{
 }}
 """
 
+# what a login looks like in the log
+LOGGED_IN = "Login: user=<{user}>"
+
+HOME = "%h"
+
 
 def mail_fields(driver, path):
     """userdb fields that say where a user's mail is."""

@@ -196,6 +196,12 @@ sieve_plugins {{
 sieve_filter_bin_dir = {bin}
 """
 
+# what a login looks like in the log
+LOGGED_IN = "Logged in: user=<{user}>"
+
+# the user's home, in settings
+HOME = "%{home}"
+
 
 def mail_fields(driver, path):
     """userdb fields that say where a user's mail is."""

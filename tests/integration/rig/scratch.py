@@ -209,7 +209,7 @@ class Authority:
 
     def issue(self, name, hosts=("DNS:localhost", "IP:127.0.0.1"), days=365):
         """Make a certificate. Returns the paths of certificate and key.
-        Negative days: it has run out."""
+        0 days: it has run out."""
         request = self.path / f"{name}.csr"
         cert, key = self.path / f"{name}.pem", self.path / f"{name}.key"
         names = self.path / f"{name}.ext"
