@@ -752,9 +752,10 @@ def test_settings_have_defaults(ready):
     for line in ("imapsync_pull_max_runs = 10",
                  "imapsync_pull_state_dir = "
                  f"{ready.system.dialect.HOME}/.imapsync-pull",
-                 "imapsync_pull_lmtp = lmtp", "service imapsync-pull {",
-                 "service imapsync-pull-worker {"):
+                 "imapsync_pull_lmtp = lmtp",
+                 *ready.system.dialect.DEFAULT_SERVICES):
         assert line in out, line
+    assert ready.pids("imapsync-pull")
 
 
 @pytest.mark.parametrize("line, words", [

@@ -6,6 +6,7 @@ from rig import (Corpus, append, assert_same, differences, fill_imap,
                  fill_maildir, snapshot, wait_for)
 from rig.compare import expected
 from rig.corpus import KINDS
+from rig.system import DIALECTS
 
 FORMATS = ("maildir", "sdbox", "mdbox")
 
@@ -129,3 +130,9 @@ def test_the_log_is_watched(local):
     local.log.allow("nowhere|INBOX: Failed to autocreate")
     local.stop()
     assert not local.log.unexpected()
+
+
+def test_dialects_have_the_same_pieces():
+    pieces = [{name for name in vars(dialect) if not name.startswith("_")}
+              for dialect in DIALECTS.values()]
+    assert pieces[0] == pieces[1]

@@ -161,6 +161,9 @@ LOGGED_IN = "Login: user=<{user}>"
 
 HOME = "%h"
 
+DEFAULT_SERVICES = ("service imapsync-pull {",
+                    "service imapsync-pull-worker {")
+
 
 def mail_fields(driver, path):
     """userdb fields that say where a user's mail is."""

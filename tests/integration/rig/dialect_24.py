@@ -202,6 +202,9 @@ LOGGED_IN = "Logged in: user=<{user}>"
 # the user's home, in settings
 HOME = "%{home}"
 
+# what doveconf shows of services that have no line of configuration: nothing
+DEFAULT_SERVICES = ()
+
 
 def mail_fields(driver, path):
     """userdb fields that say where a user's mail is."""
