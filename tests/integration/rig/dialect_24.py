@@ -144,7 +144,7 @@ protocols {{
 # AddressSanitizer reserves a lot of address space; processes that have dropped
 # privileges cannot be looked through for leaks.
 SANITIZED = """
-default_vsz_limit = 0
+default_vsz_limit = unlimited
 import_environment {{
   ASAN_OPTIONS = detect_leaks=0
 }}

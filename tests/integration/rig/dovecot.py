@@ -1,6 +1,7 @@
 """One private Dovecot: its files, its processes, its doors."""
 
 import base64
+import contextlib
 import dataclasses
 import functools
 import imaplib
@@ -206,7 +207,8 @@ class Dovecot:
         self._master.kill()
         self._master.wait()
         for pid in processes.living(below):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._master.stderr.close()
         self._master = None
 
