@@ -82,8 +82,7 @@ mount --bind "$3" "$root$4"
 mount --bind "$5" "$root/etc/passwd"
 mount --bind "$6" "$root/etc/group"
 mount --bind "$7" "$root/etc/hosts"
-echo ready
-exec chroot "$1" cat
+exec chroot "$1" sh -c 'echo ready; exec cat'
 """
 
 
@@ -161,13 +160,14 @@ class Scratch:
         return lib
 
     def _copy_names(self, system):
-        """/etc/passwd and /etc/group of a system, with the mail user."""
+        """/etc/passwd and /etc/group for a system: users have the numbers
+        they have here, as after an upgrade; and there is the mail user."""
         files = []
         for name, entry in (
                 ("passwd", f":{MAIL_UID}::/nonexistent:/bin/false"),
                 ("group", ":")):
             file = self.path / f"{name}-{system.release}"
-            etc = below(system.root, f"/etc/{name}").read_text()
+            etc = Path("/etc", name).read_text()
             file.write_text(f"{etc}{MAIL_USER}:x:{MAIL_UID}{entry}\n")
             files.append(file)
         return files
