@@ -349,39 +349,88 @@ folder_of_row(struct pull_folder *folder, const struct state_message *row,
 				 other, &error) > 0 ? *other : NULL;
 }
 
+/* Where a settled message is now. Returns 1, 0 if nowhere, or -1. */
+static int
+folder_find_settled(struct pull_folder *folder, uint32_t uid,
+		    struct local_folder **other, struct local_folder **local_r,
+		    uint32_t *local_uid_r)
+{
+	struct pull *pull = folder->pull;
+	struct state_message row;
+	int ret;
+
+	ret = state_db_message_get(pull->db, folder->pool, folder->state.id,
+				   uid, &row);
+	if (ret < 0)
+		return pull_db_failed(pull);
+	*local_r = ret == 0 || row.guid == NULL ? NULL :
+		folder_of_row(folder, &row, other);
+	if (*local_r == NULL)
+		return 0;
+	*local_uid_r = local_folder_find(*local_r, row.local_uid, row.guid);
+	if (*local_uid_r == 0)
+		return 0;
+	if (*local_uid_r != row.local_uid &&
+	    state_db_message_set_local_uid(pull->db, folder->state.id, uid,
+					   *local_uid_r) < 0)
+		return pull_db_failed(pull);
+	return 1;
+}
+
 static int
 folder_change_flags(struct pull_folder *folder, const struct sync_step *step,
 		    struct local_folder **other)
 {
 	struct pull *pull = folder->pull;
-	struct local_folder *local = NULL;
-	struct state_message row;
-	uint32_t uid = 0;
+	struct local_folder *local;
+	uint32_t local_uid;
 	int ret;
 
-	ret = state_db_message_get(pull->db, folder->pool, folder->state.id,
-				   step->uid, &row);
+	ret = folder_find_settled(folder, step->uid, other, &local, &local_uid);
 	if (ret < 0)
-		return pull_db_failed(pull);
-	if (ret > 0 && row.guid != NULL)
-		local = folder_of_row(folder, &row, other);
-	if (local != NULL)
-		uid = local_folder_find(local, row.local_uid, row.guid);
-	if (uid != 0) {
-		local_folder_change_flags(local, uid, step->add_flags,
+		return -1;
+	if (ret > 0) {
+		local_folder_change_flags(local, local_uid, step->add_flags,
 					  step->remove_flags,
 					  step->add_keywords,
 					  step->remove_keywords);
 		pull->result.counts.flags++;
 	}
-	if (uid != 0 && uid != row.local_uid &&
-	    state_db_message_set_local_uid(pull->db, folder->state.id,
-					   step->uid, uid) < 0)
-		return pull_db_failed(pull);
 	if (state_db_message_set_flags(pull->db, folder->state.id, step->uid,
 				       step->message->flags,
 				       step->message->keywords) < 0)
 		return pull_db_failed(pull);
+	return 0;
+}
+
+/* A Maildir on a full disk takes messages in without a word of what their
+   keyword letters mean. The visit after the one that met it says so. */
+static int
+folder_mend_keywords(struct pull_folder *folder,
+		     const ARRAY_TYPE(sync_known) *known_list,
+		     struct local_folder **other)
+{
+	const struct sync_known *known;
+	struct local_folder *local;
+	uint32_t local_uid;
+	int ret;
+
+	if (!folder->was_dirty ||
+	    folder->pull->account->flags == ACCOUNT_FLAGS_NONE)
+		return 0;
+	array_foreach(known_list, known) {
+		if (known->state != SYNC_KNOWN_DONE ||
+		    known->keywords[0] == NULL)
+			continue;
+		ret = folder_find_settled(folder, known->uid, other, &local,
+					  &local_uid);
+		if (ret < 0)
+			return -1;
+		if (ret > 0) {
+			local_folder_repair_keywords(local, local_uid,
+						     known->keywords);
+		}
+	}
 	return 0;
 }
 
@@ -395,21 +444,24 @@ static int folder_commit_local(struct pull_folder *folder,
 	return folder_local_failed(folder, &error);
 }
 
-static int folder_other_steps(struct pull_folder *folder)
+static int
+folder_other_steps(struct pull_folder *folder,
+		   const ARRAY_TYPE(sync_known) *known)
 {
 	struct local_folder *other = NULL;
 	const struct sync_step *step;
-	int ret = 0;
+	int ret;
 
+	ret = folder_mend_keywords(folder, known, &other);
 	array_foreach(&folder->steps, step) {
+		if (ret < 0)
+			break;
 		if (step->kind == SYNC_STEP_SKIP)
 			ret = folder_skip(folder, step);
 		else if (step->kind == SYNC_STEP_FLAGS)
 			ret = folder_change_flags(folder, step, &other);
 		else if (step->kind == SYNC_STEP_GONE)
 			array_push_back(&folder->gone, &step->uid);
-		if (ret < 0)
-			break;
 	}
 	/* flags first, then the rows that say so are committed */
 	if (ret == 0)
@@ -494,7 +546,7 @@ folder_run_stretch(struct pull_folder *folder, pool_t pool,
 	folder_count_fetches(folder);
 	if (folder_fetch(folder) < 0 || pull_store_flush(pull) < 0)
 		return -1;
-	return folder_other_steps(folder);
+	return folder_other_steps(folder, &known);
 }
 
 /* Returns 1 if the range holds too many messages for one listing. */
