@@ -167,7 +167,7 @@ class Demo:
         self.title("Where to go from here")
         print("README.md                       what it does, how to install\n"
               "man doc/man/doveadm-imapsync.1  every command and account key\n"
-              "conf.d/90-imapsync-pull.conf    settings\n"
+              "conf.d/                         settings, for either Dovecot\n"
               "scripts/test                    the tests")
 
     def keep_running(self):
