@@ -8,7 +8,7 @@ struct setting_parser_info;
 /* All settings of imapsync-pull, whichever Dovecot dialect they were written
    in: imapsync-settings-2.3.c and imapsync-settings-2.4.c alone read them. They
    are global, written at the top level of Dovecot's configuration
-   (conf.d/*/90-imapsync-pull.conf), and the same for service, worker and lmtp.
+   (90-imapsync-pull.conf), and the same for service, worker and lmtp.
 
    Paths here are complete: what the configuration gives as a relative path has
    been put under the directory named with each. */
