@@ -11,7 +11,8 @@
    Answers, both ways back, any number, then exactly one end:
      progress TAB <folder> TAB <done> TAB <total> TAB <bytes>
      row TAB key=value ...
-     end TAB <class> TAB <text>		class: reply_class_name()
+     end TAB <class> TAB <text> [TAB <hint>]
+   class is a reply_class_name(), hint, from workers only, a reply_hint_name().
    The asker hangs up to stop a command; an answerer that hangs up before end
    has died.
 

@@ -17,11 +17,8 @@
 
 static int folder_failed(struct pull_folder *folder)
 {
-	const struct remote_imap_error *error =
-		source_imap_get_error(folder->pull->source);
-
-	pull_set_error(folder->pull, error->class, folder->name, error->text);
-	folder->pull->result.wait_secs = error->wait_secs;
+	pull_set_remote_error(folder->pull, folder->name,
+			      source_imap_get_error(folder->pull->source));
 	return -1;
 }
 

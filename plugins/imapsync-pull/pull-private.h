@@ -57,6 +57,9 @@ struct pull {
 /* Keep the worst of what happened. folder may be NULL. */
 void pull_set_error(struct pull *pull, enum reply_class class,
 		    const char *folder, const char *text);
+/* The same of what the server or the connection to it did wrong. */
+void pull_set_remote_error(struct pull *pull, const char *folder,
+			   const struct remote_imap_error *error);
 /* Errors of the database are always ours and always the end. */
 int pull_db_failed(struct pull *pull);
 bool pull_is_stopped(struct pull *pull);

@@ -42,8 +42,22 @@ void pull_set_error(struct pull *pull, enum reply_class class,
 	if (class_weight(class) <= class_weight(result->class))
 		return;
 	result->class = class;
+	result->hint = REPLY_HINT_NONE;
 	result->text = folder == NULL ? p_strdup(pull->pool, text) :
 		p_strdup_printf(pull->pool, "folder %s: %s", folder, text);
+}
+
+/* A sink that stops the run has said why already: that stays. */
+void pull_set_remote_error(struct pull *pull, const char *folder,
+			   const struct remote_imap_error *error)
+{
+	struct pull_result *result = &pull->result;
+
+	if (class_weight(error->class) > class_weight(result->class)) {
+		pull_set_error(pull, error->class, folder, error->text);
+		result->hint = error->hint;
+	}
+	result->wait_secs = error->wait_secs;
 }
 
 int pull_db_failed(struct pull *pull)
@@ -56,12 +70,7 @@ int pull_db_failed(struct pull *pull)
 
 static int pull_source_failed(struct pull *pull)
 {
-	const struct remote_imap_error *error =
-		source_imap_get_error(pull->source);
-
-	/* a sink that stops the run has said why already */
-	pull_set_error(pull, error->class, NULL, error->text);
-	pull->result.wait_secs = error->wait_secs;
+	pull_set_remote_error(pull, NULL, source_imap_get_error(pull->source));
 	return -1;
 }
 

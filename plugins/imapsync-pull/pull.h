@@ -60,6 +60,8 @@ struct pull_result {
 	/* one line with the folder if there is one; "" if all is well */
 	const char *text;
 	unsigned int wait_secs;
+	/* what the owner must do about it */
+	enum reply_hint hint;
 	struct pull_counts counts;
 };
 

@@ -170,8 +170,7 @@ input_bye(struct remote_imap *client, const struct status_response *r)
 		step = client->commands->step;
 	remote_imap_class_reply(client, step, "BYE", r->code, r->code_args,
 				r->text, &error);
-	remote_imap_set_error(client, error.class, error.wait_secs, error.text,
-			      NULL);
+	remote_imap_set_error(client, &error);
 	/* the reason is known, replies may still come before the end */
 	remote_imap_expect_eof(client);
 }

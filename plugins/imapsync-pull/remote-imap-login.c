@@ -82,6 +82,7 @@ login_starttls_replied(const struct remote_imap_reply *reply, void *context)
 
 		/* whatever the words: there will be no login without TLS */
 		error.class = REPLY_CLASS_TLS;
+		error.hint = REPLY_HINT_NONE;
 		remote_imap_fail_reply(client, &error);
 	} else if (i_stream_get_data_size(client->input) > 0) {
 		/* RFC 3501, 6.2.1: TLS begins behind this line, so this is

@@ -194,9 +194,8 @@ void remote_imap_unref(struct remote_imap **client);
 void remote_imap_fail(struct remote_imap *client, enum reply_class class,
 		      const char *text, const char *detail);
 /* A reason that becomes final when the connection ends (BYE). */
-void remote_imap_set_error(struct remote_imap *client, enum reply_class class,
-			   unsigned int wait_secs, const char *text,
-			   const char *detail);
+void remote_imap_set_error(struct remote_imap *client,
+			   const struct remote_imap_error *error);
 /* End it because of what remote_imap_class_reply() says. */
 void remote_imap_fail_reply(struct remote_imap *client,
 			    const struct remote_imap_error *error);

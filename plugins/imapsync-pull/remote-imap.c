@@ -248,19 +248,18 @@ const char *remote_imap_error_text(struct remote_imap *client,
 	return t_strdup_printf("%s: %s", client_endpoint(client), text);
 }
 
-void remote_imap_set_error(struct remote_imap *client, enum reply_class class,
-			   unsigned int wait_secs, const char *text,
-			   const char *detail)
+void remote_imap_set_error(struct remote_imap *client,
+			   const struct remote_imap_error *error)
 {
 	if (client->failed)
 		return;
 	client->failed = TRUE;
-	client->error.class = class;
-	client->error.wait_secs = wait_secs;
-	client->error.text = p_strdup(client->pool, text);
-	client->error.detail = p_strdup(client->pool, detail);
-	e_debug(client->event, "%s%s%s", text, detail == NULL ? "" : ": ",
-		detail == NULL ? "" : detail);
+	client->error = *error;
+	client->error.text = p_strdup(client->pool, error->text);
+	client->error.detail = p_strdup(client->pool, error->detail);
+	e_debug(client->event, "%s%s%s", error->text,
+		error->detail == NULL ? "" : ": ",
+		error->detail == NULL ? "" : error->detail);
 }
 
 /* The step of connecting that a failure now belongs to. Returns FALSE if none:
@@ -296,14 +295,18 @@ client_current_step(struct remote_imap *client, enum remote_imap_step *step_r)
 void remote_imap_fail(struct remote_imap *client, enum reply_class class,
 		      const char *text, const char *detail)
 {
+	const struct remote_imap_error error = {
+		.class = class,
+		.text = remote_imap_error_text(client, text),
+		.detail = detail,
+	};
 	enum remote_imap_step step;
 	bool connecting;
 
 	if (remote_imap_is_closed(client))
 		return;
 	connecting = client_current_step(client, &step);
-	remote_imap_set_error(client, class, 0,
-			      remote_imap_error_text(client, text), detail);
+	remote_imap_set_error(client, &error);
 	client_close(client);
 	if (connecting && !client->deinited)
 		remote_imap_report_step(client, step, "", &client->error);
@@ -312,8 +315,7 @@ void remote_imap_fail(struct remote_imap *client, enum reply_class class,
 void remote_imap_fail_reply(struct remote_imap *client,
 			    const struct remote_imap_error *error)
 {
-	remote_imap_set_error(client, error->class, error->wait_secs,
-			      error->text, error->detail);
+	remote_imap_set_error(client, error);
 	remote_imap_fail(client, error->class, error->text, NULL);
 }
 
@@ -341,9 +343,12 @@ void remote_imap_class_reply(struct remote_imap *client, enum reply_step step,
 		.token_login = client->token_login,
 	};
 	string_t *words = t_str_new(128);
+	struct reply_advice advice;
 
 	i_zero(error_r);
-	error_r->class = reply_class_get(&reply, &error_r->wait_secs);
+	error_r->class = reply_class_get(&reply, &advice);
+	error_r->wait_secs = advice.wait_secs;
+	error_r->hint = advice.hint;
 	if (error_r->class == REPLY_CLASS_OK)
 		error_r->class = REPLY_CLASS_SERVER;
 

@@ -77,6 +77,8 @@ struct remote_imap_error {
 	const char *detail;
 	/* what the server asked to wait, 0 = it did not */
 	unsigned int wait_secs;
+	/* what the owner must do */
+	enum reply_hint hint;
 };
 
 enum imap_reply_status {

@@ -30,6 +30,8 @@ struct run_queue {
 	char *socket_path;
 	unsigned int max_runs;
 	run_prepare_t *prepare;
+	/* may be NULL */
+	run_ended_t *ended;
 	void *context;
 
 	/* somebody looks at the screen; the others */
@@ -65,6 +67,11 @@ run_queue_init(const char *worker_socket_path, unsigned int max_runs,
 	queue->prepare = prepare;
 	queue->context = context;
 	return queue;
+}
+
+void run_queue_set_ended(struct run_queue *queue, run_ended_t *ended)
+{
+	queue->ended = ended;
 }
 
 static struct run_list *run_list_waiting(struct run *run)
@@ -109,13 +116,16 @@ static void run_deactivate(struct run *run)
 
 /* The run must be in no list. */
 static void
-run_end(struct run *run, enum reply_class class, const char *text)
+run_end(struct run *run, const struct worker_job_end *end)
 {
+	struct run_queue *queue = run->queue;
 	struct worker_job_handlers handlers = run->handlers;
 	void *context = run->context;
 
+	if (queue->ended != NULL)
+		queue->ended(&run->request, end, queue->context);
 	pool_unref(&run->pool);
-	handlers.end(class, text, context);
+	handlers.end(end, context);
 }
 
 static void run_job_answer(const struct job_line *line, void *context)
@@ -126,13 +136,13 @@ static void run_job_answer(const struct job_line *line, void *context)
 }
 
 static void
-run_job_end(enum reply_class class, const char *text, void *context)
+run_job_end(const struct worker_job_end *end, void *context)
 {
 	struct run *run = context;
 
 	run->job = NULL;
 	run_deactivate(run);
-	run_end(run, class, text);
+	run_end(run, end);
 }
 
 static const struct worker_job_handlers run_job_handlers = {
@@ -143,18 +153,17 @@ static const struct worker_job_handlers run_job_handlers = {
 static void run_start(struct run *run)
 {
 	struct run_queue *queue = run->queue;
+	struct worker_job_end end = { .hint = REPLY_HINT_NONE };
 	struct run_job job;
-	enum reply_class class;
-	const char *error;
 	int ret;
 
 	i_zero(&job);
 	run_activate(run);
-	ret = queue->prepare(&run->request, &job, &class, &error,
+	ret = queue->prepare(&run->request, &job, &end.class, &end.text,
 			     queue->context);
 	if (ret < 0) {
 		run_deactivate(run);
-		run_end(run, class, error);
+		run_end(run, &end);
 	} else {
 		run->job = worker_job_start(queue->socket_path, job.pool,
 					    job.line, job.silence_secs,
@@ -220,6 +229,9 @@ run_queue_add(struct run_queue *queue, const struct run_request *request,
 
 void run_abort(struct run **_run)
 {
+	const struct worker_job_end end = {
+		.class = REPLY_CLASS_STOPPED, .text = "stopped",
+	};
 	struct run *run = *_run;
 
 	if (run == NULL)
@@ -230,7 +242,7 @@ void run_abort(struct run **_run)
 		worker_job_abort(&run->job);
 	} else {
 		run_list_remove(run_list_waiting(run), run);
-		run_end(run, REPLY_CLASS_STOPPED, "stopped");
+		run_end(run, &end);
 	}
 }
 

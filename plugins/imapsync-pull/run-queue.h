@@ -40,6 +40,12 @@ struct run;
 struct run_queue *
 run_queue_init(const char *worker_socket_path, unsigned int max_runs,
 	       run_prepare_t *prepare, void *context);
+/* Called for every run that ended, before its own end(), with the context of
+   prepare. */
+typedef void
+run_ended_t(const struct run_request *request, const struct worker_job_end *end,
+	    void *context);
+void run_queue_set_ended(struct run_queue *queue, run_ended_t *ended);
 /* Ends all runs. */
 void run_queue_deinit(struct run_queue **queue);
 

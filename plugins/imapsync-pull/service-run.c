@@ -286,16 +286,16 @@ static void asker_runs_end(struct asker_runs *runs)
 }
 
 static void
-asker_run_end(enum reply_class class, const char *text, void *context)
+asker_run_end(const struct worker_job_end *end, void *context)
 {
 	struct asker_run *run = context;
 	struct asker_runs *runs = run->runs;
 
 	run->run = NULL;
 	DLLIST_REMOVE(&runs->pending, run);
-	if (class != REPLY_CLASS_OK)
-		asker_run_failed_row(run, class, text);
-	asker_runs_count(runs, run, class, text);
+	if (end->class != REPLY_CLASS_OK)
+		asker_run_failed_row(run, end->class, end->text);
+	asker_runs_count(runs, run, end->class, end->text);
 	if (runs->pending == NULL)
 		asker_runs_end(runs);
 }

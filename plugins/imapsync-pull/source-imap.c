@@ -91,6 +91,8 @@ static void source_set_client_error(struct source_imap *source,
 		e_info(source->set.client.event_parent, "%s: %s",
 		       error->text, error->detail);
 	}
+	if (!source->failed)
+		source->error.hint = error->hint;
 	source_set_error(source, error->class, error->text, error->wait_secs);
 }
 

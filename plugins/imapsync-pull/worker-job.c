@@ -25,6 +25,7 @@ struct worker_job {
 
 	/* what end() is told */
 	enum reply_class class;
+	enum reply_hint hint;
 	char *text;
 	bool ended:1;
 };
@@ -47,7 +48,9 @@ static void worker_job_finish(struct worker_job *job)
 {
 	struct worker_job_handlers handlers = job->handlers;
 	void *context = job->context;
-	enum reply_class class = job->class;
+	const struct worker_job_end end = {
+		.class = job->class, .hint = job->hint, .text = job->text,
+	};
 	char *text = job->text;
 
 	i_assert(job->ended);
@@ -58,7 +61,7 @@ static void worker_job_finish(struct worker_job *job)
 		pool_unref(&job->request_pool);
 	i_free(job);
 	T_BEGIN {
-		handlers.end(class, text, context);
+		handlers.end(&end, context);
 	} T_END;
 	i_free(text);
 }
@@ -122,6 +125,8 @@ worker_job_end_line(struct worker_job *job, const struct job_line *line)
 	} else {
 		worker_job_set_end(job, class,
 				   str_sanitize_utf8(line->args[1], 1024));
+		if (line->args[2] != NULL)
+			(void)reply_hint_parse(line->args[2], &job->hint);
 	}
 	return -1;
 }

@@ -8,12 +8,20 @@ struct job_line;
 /* One job on one connection to a worker process: sends the request, hears the
    answers. */
 
+struct worker_job_end {
+	enum reply_class class;
+	/* what the owner must do */
+	enum reply_hint hint;
+	/* for people, "" if all is well */
+	const char *text;
+};
+
 struct worker_job_handlers {
 	/* a progress or row line; it lives only during the call */
 	void (*answer)(const struct job_line *line, void *context);
 	/* Once for each job: it ended, failed or was aborted. Never called by
-	   worker_job_start(). text is for people, "" if all is well. */
-	void (*end)(enum reply_class class, const char *text, void *context);
+	   worker_job_start(). What it is given lives only during the call. */
+	void (*end)(const struct worker_job_end *end, void *context);
 };
 
 /* Connect to the worker socket and send request, a whole line from job.h that

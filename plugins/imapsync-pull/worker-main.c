@@ -70,14 +70,15 @@ static void worker_send(struct worker_job *job, const string_t *str)
 		o_stream_nsend(job->conn.output, str_data(str), str_len(str));
 }
 
-static void worker_send_end(struct worker_job *job, enum reply_class class,
-			    const char *text)
+static void
+worker_send_end(struct worker_job *job, const struct pull_result *result)
 {
 	string_t *str = t_str_new(256);
 
 	job_line_begin(str, "end");
-	job_line_add_arg(str, reply_class_name(class));
-	job_line_add_arg(str, text);
+	job_line_add_arg(str, reply_class_name(result->class));
+	job_line_add_arg(str, result->text);
+	job_line_add_arg(str, reply_hint_name(result->hint));
 	job_line_end(str);
 	worker_send(job, str);
 }
@@ -125,6 +126,15 @@ worker_progress(const char *folder, unsigned int done, unsigned int total,
 	job_line_add_arg(str, dec2str(bytes));
 	job_line_end(str);
 	worker_send(job, str);
+}
+
+/* What went wrong, and what the owner can do about it. Data stack. */
+static const char *worker_with_hint(const char *text, enum reply_hint hint)
+{
+	const char *advice = reply_hint_text(hint);
+
+	return advice == NULL ? text :
+		t_strdup_printf("%s (%s)", text, advice);
 }
 
 static const char *worker_status_name(const struct pull_result *result)
@@ -185,9 +195,13 @@ worker_step(enum remote_imap_step step, const char *detail,
 		[REMOTE_IMAP_STEP_LOGIN] = "login",
 	};
 
-	worker_step_row(context, names[step],
-			error == NULL ? detail : error->text,
-			error == NULL ? REPLY_CLASS_OK : error->class);
+	if (error != NULL) {
+		worker_step_row(context, names[step],
+				worker_with_hint(error->text, error->hint),
+				error->class);
+	} else {
+		worker_step_row(context, names[step], detail, REPLY_CLASS_OK);
+	}
 }
 
 static void
@@ -359,6 +373,7 @@ static void worker_job_list(struct worker_job *job, struct pull_settings *set,
 	else
 		set->folder = worker_folder_row;
 	pull_list_folders(job->pool, set, result_r);
+	result_r->text = worker_with_hint(result_r->text, result_r->hint);
 	if (!test)
 		return;
 	if (result_r->class == REPLY_CLASS_OK) {
@@ -377,6 +392,7 @@ static void worker_job_run(struct worker_job *job, struct pull_settings *set,
 	set->dry_run = job_line_get(&job->line, "dry_run") != NULL;
 	set->progress = worker_progress;
 	pull_run(job->pool, set, result_r);
+	result_r->text = worker_with_hint(result_r->text, result_r->hint);
 	worker_run_row(job, result_r);
 	worker_log(job, result_r);
 }
@@ -415,7 +431,7 @@ worker_job_failed(struct worker_job *job, enum reply_class class,
 
 	if (strcmp(job->line.word, "run") == 0 && job->account.name != NULL)
 		worker_run_row(job, &result);
-	worker_send_end(job, class, error);
+	worker_send_end(job, &result);
 }
 
 static void worker_job_do(struct worker_job *job)
@@ -438,7 +454,7 @@ static void worker_job_do(struct worker_job *job)
 		return;
 	}
 	worker_job_perform(job, &result);
-	worker_send_end(job, result.class, result.text);
+	worker_send_end(job, &result);
 }
 
 /*

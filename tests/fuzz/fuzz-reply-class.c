@@ -9,7 +9,7 @@ static void fuzz_reply_class(const char *input)
 	const char *const *words = t_strsplit(input, "\t");
 	struct reply reply = { .status = "NO", .text = "" };
 	enum reply_class class, again;
-	unsigned int wait_secs = UINT_MAX;
+	struct reply_advice advice = { UINT_MAX, REPLY_HINT_COUNT };
 
 	if (words[0] != NULL && words[1] != NULL && words[2] != NULL) {
 		reply.step = (unsigned char)words[0][0] %
@@ -20,9 +20,13 @@ static void fuzz_reply_class(const char *input)
 	} else {
 		reply.text = input;
 	}
-	class = reply_class_get(&reply, &wait_secs);
+	class = reply_class_get(&reply, &advice);
 	i_assert(class != REPLY_CLASS_OK && class < REPLY_CLASS_COUNT);
-	i_assert(wait_secs <= 24 * 3600);
+	i_assert(advice.wait_secs <= 24 * 3600);
+	/* a hint is for the owner */
+	i_assert(advice.hint == REPLY_HINT_NONE ||
+		 class == REPLY_CLASS_CREDENTIAL ||
+		 class == REPLY_CLASS_USER_ACTION);
 	i_assert(reply_class_parse(reply_class_name(class), &again));
 	i_assert(again == class);
 	/* only a login can be refused for its password */

@@ -28,7 +28,7 @@ static struct io *listen_io;
 static struct connection_list *workers;
 /* what happened, in order */
 static string_t *trace;
-static unsigned int worker_count, worker_max, ended, expected;
+static unsigned int worker_count, worker_max, ended, expected, seen;
 static unsigned int started, expected_started;
 
 static void tell(const char *what, const char *name)
@@ -66,7 +66,8 @@ static int worker_line(struct connection *conn, const char *text)
 	else if (strncmp(name, "badend", 6) == 0)
 		o_stream_nsend_str(conn->output, "end\tnoclass\tx\n");
 	else if (strncmp(name, "refused", 7) == 0)
-		o_stream_nsend_str(conn->output, "end\tcredential\tno\n");
+		o_stream_nsend_str(conn->output, 
+				   "end\tcredential\tno\tweb-login\n");
 	else
 		o_stream_nsend_str(conn->output, "end\tok\t\nrow\tlate=1\n");
 	return 1;
@@ -107,6 +108,18 @@ static int prepare(const struct run_request *request, struct run_job *job_r,
 	return 0;
 }
 
+/* Every run is seen before who asked for it is told. */
+static void
+run_ended(const struct run_request *request, const struct worker_job_end *end,
+	  void *context ATTR_UNUSED)
+{
+	ck_assert_str_eq(request->user, "anna");
+	if (end->hint != REPLY_HINT_NONE)
+		tell(reply_hint_name(end->hint), request->account);
+	seen++;
+	ck_assert_uint_eq(seen, ended + 1);
+}
+
 static void hanging(void *context ATTR_UNUSED)
 {
 	ck_abort_msg("nothing more happens; so far: %s", str_c(trace));
@@ -123,7 +136,7 @@ static void setup(void)
 
 	ioloop = io_loop_create();
 	trace = str_new(default_pool, 256);
-	worker_count = worker_max = ended = expected = 0;
+	worker_count = worker_max = ended = expected = seen = 0;
 	started = expected_started = 0;
 	i_strocpy(template, "/tmp/test-queue-XXXXXX", sizeof(template));
 	dir = mkdtemp(template);
@@ -133,6 +146,7 @@ static void setup(void)
 	listen_io = io_add(listen_fd, IO_READ, worker_accept, NULL);
 	workers = connection_list_init(&job_server_set, &worker_vfuncs);
 	queue = run_queue_init(socket_path(), MAX_RUNS, prepare, NULL);
+	run_queue_set_ended(queue, run_ended);
 	to_hang = timeout_add(TIMEOUT_MSECS, hanging, NULL);
 }
 
@@ -157,10 +171,10 @@ answer(const struct job_line *line, void *context)
 	tell(line->word, context);
 }
 
-static void end(enum reply_class class, const char *text, void *context)
+static void end(const struct worker_job_end *end, void *context)
 {
-	tell(reply_class_name(class), context);
-	ck_assert((class == REPLY_CLASS_OK) == (*text == '\0'));
+	tell(reply_class_name(end->class), context);
+	ck_assert((end->class == REPLY_CLASS_OK) == (*end->text == '\0'));
 	if (++ended == expected)
 		io_loop_stop(ioloop);
 }
@@ -201,7 +215,8 @@ static const struct {
 	const char *name, *trace;
 } single[] = {
 	{ "fine", "start:fine row:fine ok:fine " },
-	{ "refused", "start:refused row:refused credential:refused " },
+	{ "refused", "start:refused row:refused web-login:refused "
+	  "credential:refused " },
 	{ "die", "start:die local:die " },
 	{ "garbage", "start:garbage row:garbage local:garbage " },
 	{ "badend", "start:badend row:badend local:badend " },

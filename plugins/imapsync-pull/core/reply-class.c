@@ -36,6 +36,27 @@ static const struct { const char *name; int exit_code; } reply_classes[] = {
 	[REPLY_CLASS_STOPPED] = { "stopped", EXIT_LATER },
 };
 
+static const struct { const char *name, *text; } reply_hints[] = {
+	[REPLY_HINT_NONE] = { "none", NULL },
+	[REPLY_HINT_APP_PASSWORD] = { "app-password",
+		"the provider wants an app password: make one there and set "
+		"it here" },
+	[REPLY_HINT_WEB_LOGIN] = { "web-login",
+		"log in at the provider with a web browser once and confirm "
+		"that it was you" },
+	[REPLY_HINT_ENABLE_IMAP] = { "enable-imap",
+		"IMAP may have to be turned on in the settings at the "
+		"provider" },
+	[REPLY_HINT_CONSENT] = { "consent",
+		"the provider does not take passwords, or no longer consents" },
+	[REPLY_HINT_BLOCKED] = { "blocked",
+		"the provider has blocked the account or where we come from: "
+		"ask there" },
+	[REPLY_HINT_EXPIRED] = { "expired",
+		"the password has expired: make a new one at the provider and "
+		"set it here" },
+};
+
 struct reply_rule {
 	/* response code, or a part of the text; compared without case */
 	const char *match;
@@ -43,83 +64,101 @@ struct reply_rule {
 	/* one bad folder or message makes servers say this too: while the
 	   connection lives, it reaches no further than what was asked for */
 	bool narrow;
+	enum reply_hint hint;
 };
 
-/* RFC 5530 and what providers add. LIMIT is not here: it means "too often" at
-   login and "too big" elsewhere. */
+#define WIDE(match, class) \
+	{ match, REPLY_CLASS_##class, FALSE, REPLY_HINT_NONE }
+#define NARROW(match, class) \
+	{ match, REPLY_CLASS_##class, TRUE, REPLY_HINT_NONE }
+#define HINTED(match, class, hint) \
+	{ match, REPLY_CLASS_##class, FALSE, REPLY_HINT_##hint }
+
+/* RFC 5530 and what providers add */
 static const struct reply_rule temporary_codes[] = {
-	{ "UNAVAILABLE", REPLY_CLASS_SERVER, FALSE },
-	{ "TEMPFAIL", REPLY_CLASS_SERVER, FALSE },
-	{ "THROTTLED", REPLY_CLASS_THROTTLED, FALSE },
-	{ "OVERQUOTA", REPLY_CLASS_THROTTLED, FALSE },
-	{ "INUSE", REPLY_CLASS_SERVER, TRUE },
-	{ "SERVERBUG", REPLY_CLASS_SERVER, TRUE },
-	{ "CORRUPTION", REPLY_CLASS_SERVER, TRUE },
+	WIDE("UNAVAILABLE", SERVER),
+	WIDE("TEMPFAIL", SERVER),
+	WIDE("THROTTLED", THROTTLED),
+	WIDE("OVERQUOTA", THROTTLED),
+	NARROW("INUSE", SERVER),
+	NARROW("SERVERBUG", SERVER),
+	NARROW("CORRUPTION", SERVER),
+};
+
+/* "too often" at login, "too big" elsewhere */
+static const struct reply_rule temporary_login_codes[] = {
+	WIDE("LIMIT", THROTTLED),
 };
 
 /* Before ALERT and AUTHENTICATIONFAILED are looked at: providers send both
    with these. What is narrower comes first. */
 static const struct reply_rule temporary_texts[] = {
-	{ "[THROTTLED]", REPLY_CLASS_THROTTLED, FALSE },
-	{ "Request is throttled", REPLY_CLASS_THROTTLED, FALSE },
-	{ "Suggested Backoff Time", REPLY_CLASS_THROTTLED, FALSE },
-	{ "Too many simultaneous connections", REPLY_CLASS_THROTTLED, FALSE },
-	{ "Too many connections", REPLY_CLASS_THROTTLED, FALSE },
-	{ "Maximum number of connections", REPLY_CLASS_THROTTLED, FALSE },
-	{ "Too many bad login attempts", REPLY_CLASS_THROTTLED, FALSE },
-	{ "Too many login", REPLY_CLASS_THROTTLED, FALSE },
-	{ "Too many failures", REPLY_CLASS_THROTTLED, FALSE },
-	{ "Too many failed", REPLY_CLASS_THROTTLED, FALSE },
-	{ "Too many attempts", REPLY_CLASS_THROTTLED, FALSE },
-	{ "Rate limit", REPLY_CLASS_THROTTLED, FALSE },
-	{ "bandwidth limits", REPLY_CLASS_THROTTLED, FALSE },
-	{ "Session expired, please login again", REPLY_CLASS_THROTTLED,
-	  FALSE },
-	{ "is authenticated but not connected", REPLY_CLASS_SERVER, FALSE },
-	{ "Temporary authentication failure", REPLY_CLASS_SERVER, FALSE },
-	{ "Temporary System Error", REPLY_CLASS_SERVER, FALSE },
-	{ "Temporary failure", REPLY_CLASS_SERVER, FALSE },
-	{ "Temporary unavailable", REPLY_CLASS_SERVER, FALSE },
-	{ "temporarily unavailable", REPLY_CLASS_SERVER, FALSE },
-	{ "temporarily not available", REPLY_CLASS_SERVER, FALSE },
-	{ "System Error", REPLY_CLASS_SERVER, TRUE },
-	{ "Server error", REPLY_CLASS_SERVER, TRUE },
-	{ "Internal error", REPLY_CLASS_SERVER, TRUE },
-	{ "try again later", REPLY_CLASS_SERVER, TRUE },
-	{ "OCF12", REPLY_CLASS_SERVER, TRUE },
+	WIDE("[THROTTLED]", THROTTLED),
+	WIDE("Request is throttled", THROTTLED),
+	WIDE("Suggested Backoff Time", THROTTLED),
+	WIDE("Too many simultaneous connections", THROTTLED),
+	WIDE("Too many connections", THROTTLED),
+	WIDE("Maximum number of connections", THROTTLED),
+	WIDE("Too many bad login attempts", THROTTLED),
+	WIDE("Too many login", THROTTLED),
+	WIDE("Too many failures", THROTTLED),
+	WIDE("Too many failed", THROTTLED),
+	WIDE("Too many attempts", THROTTLED),
+	WIDE("Rate limit", THROTTLED),
+	WIDE("bandwidth limits", THROTTLED),
+	WIDE("Session expired, please login again", THROTTLED),
+	WIDE("is authenticated but not connected", SERVER),
+	WIDE("Temporary authentication failure", SERVER),
+	WIDE("Temporary System Error", SERVER),
+	WIDE("Temporary failure", SERVER),
+	WIDE("Temporary unavailable", SERVER),
+	WIDE("temporarily unavailable", SERVER),
+	WIDE("temporarily not available", SERVER),
+	NARROW("System Error", SERVER),
+	NARROW("Server error", SERVER),
+	NARROW("Internal error", SERVER),
+	NARROW("try again later", SERVER),
+	NARROW("OCF12", SERVER),
 };
 
 static const struct reply_rule user_texts[] = {
 	/* either may be wrong: ask for the password first */
-	{ "Invalid credentials or IMAP is disabled", REPLY_CLASS_CREDENTIAL,
-	  FALSE },
-	{ "Application-specific password", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "Web login required", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "via your web browser", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "via a web browser", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "not enabled for IMAP use", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "IMAP access is disabled", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "IMAP is disabled", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "Basic authentication is disabled", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "Account is blocked", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "invalid_grant", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "Unsafe Login", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "IS BLACKLISTED", REPLY_CLASS_USER_ACTION, FALSE },
+	HINTED("Invalid credentials or IMAP is disabled", CREDENTIAL,
+	       ENABLE_IMAP),
+	/* of providers that never take the password of their web pages */
+	HINTED("LOGIN Invalid credentials", CREDENTIAL, APP_PASSWORD),
+	HINTED("AUTHENTICATE Invalid credentials", CREDENTIAL, APP_PASSWORD),
+	HINTED("Application-specific password", USER_ACTION, APP_PASSWORD),
+	/* before what it tells to do about it */
+	HINTED("Account is blocked", USER_ACTION, BLOCKED),
+	HINTED("Web login required", USER_ACTION, WEB_LOGIN),
+	HINTED("via your web browser", USER_ACTION, WEB_LOGIN),
+	HINTED("via a web browser", USER_ACTION, WEB_LOGIN),
+	HINTED("not enabled for IMAP use", USER_ACTION, ENABLE_IMAP),
+	HINTED("IMAP access is disabled", USER_ACTION, ENABLE_IMAP),
+	HINTED("IMAP is disabled", USER_ACTION, ENABLE_IMAP),
+	HINTED("Basic authentication is disabled", USER_ACTION, CONSENT),
+	HINTED("invalid_grant", USER_ACTION, CONSENT),
+	HINTED("Unsafe Login", USER_ACTION, BLOCKED),
+	HINTED("IS BLACKLISTED", USER_ACTION, BLOCKED),
 };
 
 /* at login only */
 static const struct reply_rule login_codes[] = {
-	{ "AUTHENTICATIONFAILED", REPLY_CLASS_CREDENTIAL, FALSE },
-	{ "AUTHORIZATIONFAILED", REPLY_CLASS_CREDENTIAL, FALSE },
-	{ "EXPIRED", REPLY_CLASS_CREDENTIAL, FALSE },
-	{ "LIMIT", REPLY_CLASS_THROTTLED, FALSE },
+	WIDE("AUTHENTICATIONFAILED", CREDENTIAL),
+	WIDE("AUTHORIZATIONFAILED", CREDENTIAL),
+	HINTED("EXPIRED", CREDENTIAL, EXPIRED),
 };
 
 static const struct reply_rule other_codes[] = {
-	{ "WEBALERT", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "CONTACTADMIN", REPLY_CLASS_USER_ACTION, FALSE },
-	{ "PRIVACYREQUIRED", REPLY_CLASS_CONFIG, FALSE },
+	HINTED("WEBALERT", USER_ACTION, WEB_LOGIN),
+	WIDE("CONTACTADMIN", USER_ACTION),
+	WIDE("PRIVACYREQUIRED", CONFIG),
 };
+
+#undef WIDE
+#undef NARROW
+#undef HINTED
 
 static const struct reply_rule *
 reply_rule_find_code(const struct reply_rule *rules, unsigned int count,
@@ -158,29 +197,52 @@ reply_rule_find_text(const struct reply_rule *rules, unsigned int count,
 	return NULL;
 }
 
+#define FIND_CODE(rules, reply) \
+	reply_rule_find_code(rules, N_ELEMENTS(rules), (reply)->code)
+#define FIND_TEXT(rules, reply) \
+	reply_rule_find_text(rules, N_ELEMENTS(rules), (reply)->text)
+
+static const struct reply_rule *
+reply_rule_find_temporary(const struct reply *reply)
+{
+	const struct reply_rule *rule = FIND_CODE(temporary_codes, reply);
+
+	if (rule == NULL && reply->step == REPLY_STEP_LOGIN)
+		rule = FIND_CODE(temporary_login_codes, reply);
+	return rule != NULL ? rule : FIND_TEXT(temporary_texts, reply);
+}
+
+/* Nobody has looked at the password: there was none yet, or the command was
+   not understood. */
+static bool reply_is_before_login(const struct reply *reply)
+{
+	return reply->step == REPLY_STEP_GREETING ||
+		(reply->step == REPLY_STEP_LOGIN &&
+		 strcasecmp(reply->status, "BAD") == 0);
+}
+
 static const struct reply_rule *reply_rule_find(const struct reply *reply)
 {
-	const struct reply_rule *rule;
-	bool login = reply->step == REPLY_STEP_LOGIN;
+	const struct reply_rule *rule = reply_rule_find_temporary(reply);
 
-	rule = reply_rule_find_code(temporary_codes,
-				    N_ELEMENTS(temporary_codes), reply->code);
-	if (rule == NULL)
-		rule = reply_rule_find_text(temporary_texts,
-					    N_ELEMENTS(temporary_texts),
-					    reply->text);
-	if (rule == NULL)
-		rule = reply_rule_find_text(user_texts, N_ELEMENTS(user_texts),
-					    reply->text);
-	if (rule == NULL && login)
-		rule = reply_rule_find_code(login_codes,
-					    N_ELEMENTS(login_codes),
-					    reply->code);
-	if (rule == NULL)
-		rule = reply_rule_find_code(other_codes,
-					    N_ELEMENTS(other_codes),
-					    reply->code);
-	return rule;
+	if (rule != NULL || reply_is_before_login(reply))
+		return rule;
+	rule = FIND_TEXT(user_texts, reply);
+	if (rule == NULL && reply->step == REPLY_STEP_LOGIN)
+		rule = FIND_CODE(login_codes, reply);
+	return rule != NULL ? rule : FIND_CODE(other_codes, reply);
+}
+
+/* Only an answer to the login, which a BYE is not, speaks of the password. */
+static bool
+reply_rule_applies(const struct reply_rule *rule, const struct reply *reply)
+{
+	if (rule->class == REPLY_CLASS_CREDENTIAL) {
+		return reply->step == REPLY_STEP_LOGIN &&
+			strcasecmp(reply->status, "BYE") != 0;
+	}
+	return !rule->narrow || (reply->step != REPLY_STEP_SELECT &&
+				 reply->step != REPLY_STEP_FETCH);
 }
 
 /* What only the step can tell. A BAD at login is no answer to the password,
@@ -264,24 +326,24 @@ static unsigned int reply_wait_secs(const char *text)
 }
 
 enum reply_class reply_class_get(const struct reply *reply,
-				 unsigned int *wait_secs_r)
+				 struct reply_advice *advice_r)
 {
 	const struct reply_rule *rule = reply_rule_find(reply);
 	enum reply_class class;
 
-	*wait_secs_r = reply_wait_secs(reply->text);
-	if (rule == NULL ||
-	    (rule->narrow && (reply->step == REPLY_STEP_SELECT ||
-			      reply->step == REPLY_STEP_FETCH)))
-		class = reply_class_by_step(reply);
-	else
+	i_zero(advice_r);
+	advice_r->wait_secs = reply_wait_secs(reply->text);
+	if (rule != NULL && reply_rule_applies(rule, reply)) {
 		class = rule->class;
-	/* once logged in, nothing is the password's fault */
-	if (class == REPLY_CLASS_CREDENTIAL && reply->step != REPLY_STEP_LOGIN)
+		advice_r->hint = rule->hint;
+	} else {
 		class = reply_class_by_step(reply);
+	}
 	/* a token is refreshed once before anybody is bothered */
-	if (class == REPLY_CLASS_CREDENTIAL && reply->token_login)
+	if (class == REPLY_CLASS_CREDENTIAL && reply->token_login) {
 		class = REPLY_CLASS_TOKEN;
+		advice_r->hint = REPLY_HINT_NONE;
+	}
 	return class;
 }
 
@@ -313,4 +375,29 @@ int reply_class_exit_code(enum reply_class class)
 bool reply_class_is_contained(enum reply_class class)
 {
 	return class == REPLY_CLASS_FOLDER || class == REPLY_CLASS_MESSAGE;
+}
+
+const char *reply_hint_name(enum reply_hint hint)
+{
+	i_assert(hint < REPLY_HINT_COUNT);
+	return reply_hints[hint].name;
+}
+
+bool reply_hint_parse(const char *name, enum reply_hint *hint_r)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(reply_hints); i++) {
+		if (strcmp(reply_hints[i].name, name) == 0) {
+			*hint_r = i;
+			return TRUE;
+		}
+	}
+	return FALSE;
+}
+
+const char *reply_hint_text(enum reply_hint hint)
+{
+	i_assert(hint < REPLY_HINT_COUNT);
+	return reply_hints[hint].text;
 }

@@ -27,6 +27,20 @@ enum reply_class {
 	REPLY_CLASS_COUNT
 };
 
+/* What the owner must do, as far as the server's words tell. cred-notify has
+   the same names. */
+enum reply_hint {
+	REPLY_HINT_NONE,
+	REPLY_HINT_APP_PASSWORD,	/* make one, use it here */
+	REPLY_HINT_WEB_LOGIN,		/* log in with a browser */
+	REPLY_HINT_ENABLE_IMAP,		/* it is switched off there */
+	REPLY_HINT_CONSENT,		/* no password helps: OAuth */
+	REPLY_HINT_BLOCKED,		/* ask the provider */
+	REPLY_HINT_EXPIRED,		/* the password */
+
+	REPLY_HINT_COUNT
+};
+
 /* where the answer was given */
 enum reply_step {
 	REPLY_STEP_GREETING,
@@ -50,16 +64,29 @@ struct reply {
 	bool token_login;
 };
 
-/* Order: temporary codes, temporary texts, user-must-act texts, credential
-   codes, then the step. wait_secs_r: what the server asked to wait, 0 = it
-   did not, at most a day. */
+struct reply_advice {
+	/* what the server asked to wait, 0 = it did not, at most a day */
+	unsigned int wait_secs;
+	enum reply_hint hint;
+};
+
+/* Order: temporary codes, temporary texts, whatever was said before the
+   password was looked at (a greeting, BAD), user-must-act texts, credential
+   codes, then the step. */
 enum reply_class reply_class_get(const struct reply *reply,
-				 unsigned int *wait_secs_r);
+				 struct reply_advice *advice_r);
 
 /* "credential", "dns", ... : stable, for machines. */
 const char *reply_class_name(enum reply_class class);
 /* Returns FALSE if name is none of them. */
 bool reply_class_parse(const char *name, enum reply_class *class_r);
+
+/* "none", "app-password", ... : stable, for machines. */
+const char *reply_hint_name(enum reply_hint hint);
+/* Returns FALSE if name is none of them. */
+bool reply_hint_parse(const char *name, enum reply_hint *hint_r);
+/* The same for people, to stand behind what went wrong; NULL for none. */
+const char *reply_hint_text(enum reply_hint hint);
 
 /* sysexits(3) code doveadm ends with when this was the worst: 0, 75, 77 or
    78. What is contained is 75: the rest was done. */
