@@ -12,6 +12,7 @@ unit_core_tests = \
 	tests/unit/test-net-policy \
 	tests/unit/test-redact \
 	tests/unit/test-reply-class \
+	tests/unit/test-report \
 	tests/unit/test-sync-plan \
 	tests/unit/test-trace-header
 LDADD = plugins/imapsync-pull/libcore.la $(LIBDOVECOT) $(CHECK_LIBS)
@@ -21,6 +22,7 @@ unit_pull_tests = \
 	tests/unit/test-account-store \
 	tests/unit/test-inflight \
 	tests/unit/test-job \
+	tests/unit/test-report-db \
 	tests/unit/test-run-queue \
 	tests/unit/test-secret \
 	tests/unit/test-spool \
@@ -29,6 +31,7 @@ unit_pull_libs = $(pull_libs) $(CHECK_LIBS)
 tests_unit_test_account_store_LDADD = $(unit_pull_libs)
 tests_unit_test_inflight_LDADD = $(unit_pull_libs)
 tests_unit_test_job_LDADD = $(unit_pull_libs)
+tests_unit_test_report_db_LDADD = $(unit_pull_libs)
 tests_unit_test_run_queue_LDADD = $(unit_pull_libs)
 tests_unit_test_secret_LDADD = $(unit_pull_libs)
 tests_unit_test_spool_LDADD = $(unit_pull_libs)

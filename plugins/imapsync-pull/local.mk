@@ -15,6 +15,8 @@ noinst_LTLIBRARIES += %D%/libcore.la
 	%D%/core/net-policy.h \
 	%D%/core/reply-class.c \
 	%D%/core/reply-class.h \
+	%D%/core/report.c \
+	%D%/core/report.h \
 	%D%/core/sync-plan.c \
 	%D%/core/sync-plan.h \
 	%D%/core/trace-header.c \
@@ -78,6 +80,8 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/pull-store.c \
 	%D%/pull.c \
 	%D%/pull.h \
+	%D%/report-db.c \
+	%D%/report-db.h \
 	%D%/run-queue.c \
 	%D%/run-queue.h \
 	%D%/secret.c \
@@ -85,6 +89,8 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/service-account.c \
 	%D%/service-keys.c \
 	%D%/service-private.h \
+	%D%/service-report.c \
+	%D%/service-report.h \
 	%D%/service-run.c \
 	%D%/service-user.c \
 	%D%/service.c \

@@ -212,6 +212,10 @@ static void account_set_write(struct account_set *set, const char *status)
 	}
 	e_info(asker->service->event, "%s: account %s",
 	       account_names(set->user, set->name), status);
+	if (!set->account.enabled) {
+		service_report_forget(asker->service->report, set->user,
+				      set->name);
+	}
 	account_row_send(asker, set->user, set->name, status);
 	asker_end_ok(asker);
 }
@@ -410,6 +414,7 @@ void asker_account_delete(struct asker *asker, const struct job_line *line)
 	       account_names(user, name));
 	/* nothing more is pulled for it */
 	run_queue_abort_account(service->queue, user, name);
+	service_report_forget(service->report, user, name);
 	account_row_send(asker, user, name, "deleted");
 	asker_end_ok(asker);
 }

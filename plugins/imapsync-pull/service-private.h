@@ -6,6 +6,7 @@
 #include "job.h"
 #include "run-queue.h"
 #include "service.h"
+#include "service-report.h"
 #include "core/account-policy.h"
 
 /* doveadm's "not found" among the codes of sysexits(3) */
@@ -21,6 +22,7 @@ struct pull_service {
 	struct run_queue *queue;
 	struct connection_list *askers;
 	struct auth_master_connection *auth;
+	struct service_report *report;
 
 	/* NULL until they could be opened, see service-keys.c */
 	struct account_store *store;
@@ -95,6 +97,7 @@ asker_command_t asker_account_delete;
 /* service-run.c */
 asker_command_t asker_run;
 run_prepare_t pull_service_prepare_run;
+run_ended_t pull_service_run_ended;
 /* The asker is gone, or the service: end what runs for it. */
 void asker_runs_abort(struct asker *asker);
 

@@ -163,6 +163,30 @@ int pull_service_prepare_run(const struct run_request *request,
 	return 0;
 }
 
+/* cred-notify hears of it, whoever asked for the run. */
+void pull_service_run_ended(const struct run_request *request,
+			    const struct worker_job_end *end, void *context)
+{
+	struct pull_service *service = context;
+	struct account_entry entry;
+	const char *error;
+	pool_t pool;
+
+	if (!service_report_wants(service->report, request->user,
+				  request->account, end->class))
+		return;
+	pool = pool_alloconly_create("imapsync account", 1024);
+	/* If it was deleted meanwhile, nobody misses it. If the dict is out of
+	   order, that has been said. */
+	if (pull_service_need_store(service, &error) == 0 &&
+	    account_store_get(service->store, pool, request->user,
+			      request->account, &entry, &error) > 0) {
+		service_report_run_ended(service->report, &entry.account,
+					 end->class, end->hint);
+	}
+	pool_unref(&pool);
+}
+
 /*
  * The answers
  */

@@ -226,6 +226,10 @@ pull_service_init(const struct imapsync_settings *set, const char *base_dir)
 	service->queue = run_queue_init(
 		t_strconcat(base_dir, "/"JOB_SOCKET_WORKER, NULL),
 		set->imapsync_pull_max_runs, pull_service_prepare_run, service);
+	run_queue_set_ended(service->queue, pull_service_run_ended);
+	service->report = service_report_init(
+		t_strconcat(set->imapsync_pull_service_dir, "/reports.sqlite",
+			    NULL), base_dir, service->event);
 	pull_service_open(service);
 	return service;
 }
@@ -241,6 +245,7 @@ void pull_service_deinit(struct pull_service **_service)
 	connection_list_deinit(&service->askers);
 	run_queue_deinit(&service->queue);
 	worker_jobs_deinit();
+	service_report_deinit(&service->report);
 	auth_master_deinit(&service->auth);
 	pull_service_keys_deinit(service);
 	event_unref(&service->event);

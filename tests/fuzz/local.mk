@@ -7,6 +7,7 @@ fuzz_targets = \
 	%D%/fuzz-job \
 	%D%/fuzz-redact \
 	%D%/fuzz-reply-class \
+	%D%/fuzz-report \
 	%D%/fuzz-trace-header
 check_PROGRAMS += $(fuzz_targets)
 TESTS += $(fuzz_targets)
@@ -16,5 +17,6 @@ TESTS += $(fuzz_targets)
 %C%_fuzz_job_LDADD = $(pull_libs)
 %C%_fuzz_redact_SOURCES = %D%/fuzz-redact.c %D%/fuzz-main.c %D%/fuzz.h
 %C%_fuzz_reply_class_SOURCES = %D%/fuzz-reply-class.c %D%/fuzz-main.c %D%/fuzz.h
+%C%_fuzz_report_SOURCES = %D%/fuzz-report.c %D%/fuzz-main.c %D%/fuzz.h
 %C%_fuzz_trace_header_SOURCES = %D%/fuzz-trace-header.c %D%/fuzz-main.c \
 	%D%/fuzz.h
