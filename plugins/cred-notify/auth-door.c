@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "auth-common.h"
+#include "hex-binary.h"
+#include "hmac.h"
+#include "ioloop.h"
+#include "lib-event-private.h"
+#include "module-dir.h"
+#include "passdb.h"
+#include "randgen.h"
+#include "safe-memset.h"
+#include "dovecot-compat.h"
+#include "core/login-reason.h"
+#include "core/record.h"
+#include "core/streak.h"
+#include "auth-feed.h"
+#include "send-filter.h"
+#include "auth-door.h"
+
+#define DOOR_EVENTS \
+	"event=auth_request_finished OR event=auth_passdb_request_finished"
+/* what the passdbs of a request said, enum login_seen; on its event */
+#define DOOR_SEEN "cred_notify_seen"
+/* times four keys of eight bytes are 512 KiB */
+#define DOOR_STREAK_BUCKETS (16*1024)
+
+typedef struct auth *auth_find_t(const char *name);
+
+const char *auth_cred_notify_version = DOVECOT_ABI_VERSION;
+
+static struct {
+	struct auth_feed *feed;
+	struct send_filter *filter;
+	/* NULL until somebody fails */
+	struct streak_table *streaks;
+	pool_t streak_pool;
+	/* with the key of this process */
+	struct hmac_context hmac;
+	auth_find_t *auth_find;
+} door;
+
+/*
+ * Hashes of names
+ */
+
+static void
+door_hash(const char *user, const char *ip,
+	  unsigned char hash_r[STATIC_ARRAY SHA256_RESULTLEN])
+{
+	/* begun once: half of the work is in the key */
+	struct hmac_context ctx = door.hmac;
+
+	hmac_update(&ctx, user, strlen(user));
+	if (ip != NULL) {
+		/* with the NUL that no name has */
+		hmac_update(&ctx, "", 1);
+		hmac_update(&ctx, ip, strlen(ip));
+	}
+	hmac_final(&ctx, hash_r);
+}
+
+static uint64_t door_streak_key(const char *user, const char *ip)
+{
+	unsigned char hash[SHA256_RESULTLEN];
+	uint64_t key;
+
+	door_hash(user, ip, hash);
+	memcpy(&key, hash, sizeof(key));
+	return key;
+}
+
+static const char *door_user_hash(const char *user)
+{
+	unsigned char hash[SHA256_RESULTLEN];
+
+	door_hash(user, NULL, hash);
+	return binary_to_hex(hash, 16);
+}
+
+/*
+ * Streaks: of a user, and of a user at one address. Who logs in from elsewhere
+ * ends the first, but not the old phone's.
+ */
+
+static void door_streak_add(const char *user, const char *ip)
+{
+	if (door.streaks == NULL) {
+		door.streaks = streak_table_create(door.streak_pool,
+						   DOOR_STREAK_BUCKETS);
+	}
+	streak_add(door.streaks, door_streak_key(user, NULL));
+	if (ip != NULL)
+		streak_add(door.streaks, door_streak_key(user, ip));
+}
+
+static bool door_streak_ends(const char *user, const char *ip)
+{
+	bool ends;
+
+	if (door.streaks == NULL || streak_count(door.streaks) == 0)
+		return FALSE;
+	ends = streak_take(door.streaks, door_streak_key(user, NULL));
+	if (ip != NULL &&
+	    streak_take(door.streaks, door_streak_key(user, ip)))
+		ends = TRUE;
+	return ends;
+}
+
+/*
+ * Events
+ */
+
+static const char *door_field(struct event *event, const char *key)
+{
+	const char *value = event_find_field_recursive_str(event, key);
+
+	/* a field that was cleared is still there */
+	return value == NULL || *value == '\0' ? NULL : value;
+}
+
+static enum login_seen door_seen(struct event *event)
+{
+	const struct event_field *field =
+		event_find_field_recursive(event, DOOR_SEEN);
+
+	return field == NULL ? 0 : field->value.intmax;
+}
+
+static bool
+door_db_denies(const struct auth_passdb *db, const char *id, bool *deny_r)
+{
+	for (; db != NULL; db = db->next) {
+		if (strcmp(dec2str(db->passdb->id), id) == 0) {
+			*deny_r = db->set->deny;
+			return TRUE;
+		}
+	}
+	return FALSE;
+}
+
+/* The event does not say whether its passdb is a deny passdb. */
+static bool door_passdb_denies(struct event *event)
+{
+	const char *service = door_field(event, COMPAT_AUTH_EVENT_PROTOCOL);
+	const char *id = door_field(event, "passdb_id");
+	struct auth *auth;
+	bool deny = FALSE;
+
+	if (door.auth_find == NULL || id == NULL)
+		return FALSE;
+	auth = door.auth_find(service == NULL ? "" : service);
+	if (!door_db_denies(auth->masterdbs, id, &deny))
+		(void)door_db_denies(auth->passdbs, id, &deny);
+	return deny;
+}
+
+/* The event that is sent is a child of the lookup's, and that of the
+   request's, which lives on until the request has finished. */
+static void door_passdb_finished(struct event *event)
+{
+	struct event *request = event_get_parent(event);
+	const char *result = door_field(event, "result");
+
+	if (request != NULL)
+		request = event_get_parent(request);
+	if (request == NULL || result == NULL)
+		return;
+	event_add_int(request, DOOR_SEEN,
+		      login_seen_add(door_seen(request), result,
+				     door_passdb_denies(event),
+				     door_field(event, "login_user") != NULL));
+}
+
+static void door_fill(struct event *event, struct record *record)
+{
+	const char *ip = door_field(event, "remote_ip");
+
+	record->time = ioloop_time;
+	record->service = door_field(event, COMPAT_AUTH_EVENT_PROTOCOL);
+	record->mechanism = door_field(event, "mechanism");
+	record->session = door_field(event, "session");
+	if (ip != NULL && net_addr2ip(ip, &record->ip) < 0)
+		i_zero(&record->ip);
+	/* before the master is known to be right, he is the user */
+	record->master = door_field(event, "master_user");
+	if (record->master == NULL && door_field(event, "login_user") != NULL)
+		record->master = record->user;
+}
+
+static void door_login_failed(struct event *event, const char *user)
+{
+	enum login_seen seen = door_seen(event);
+	const char *error = door_field(event, "error");
+	const char *policy = door_field(event, "policy_result");
+	struct record record = {
+		.kind = RECORD_LOGIN_FAIL,
+		.user = user,
+	};
+
+	door_fill(event, &record);
+	record.reason = login_reason(
+		seen, record.mechanism,
+		error != NULL && strcmp(error, "internal failure") == 0,
+		policy != NULL && strcmp(policy, "refused") == 0);
+	if (login_user_is_known(seen) && record_user_fits(user))
+		door_streak_add(user, door_field(event, "remote_ip"));
+	else {
+		if (record.master == user)
+			record.master = NULL;
+		record.user = NULL;
+		record.user_hash = door_user_hash(user);
+	}
+	record_drop_long(&record);
+	auth_feed_send(door.feed, &record);
+}
+
+/* A master's login says that the master's password is right, no other's. */
+static void door_login_worked(struct event *event, const char *user)
+{
+	const char *master = door_field(event, "master_user");
+	struct record record = {
+		.kind = RECORD_LOGIN_OK,
+		.user = master != NULL ? master : user,
+	};
+
+	if (!door_streak_ends(record.user, door_field(event, "remote_ip")))
+		return;
+	door_fill(event, &record);
+	record_drop_long(&record);
+	auth_feed_send(door.feed, &record);
+}
+
+static void door_request_finished(struct event *event)
+{
+	const char *user = door_field(event, "user");
+
+	/* who has no name broke off, or never began */
+	if (user == NULL || !auth_feed_is_wanted(door.feed))
+		return;
+	if (door_field(event, "success") != NULL)
+		door_login_worked(event, user);
+	else
+		door_login_failed(event, user);
+}
+
+static bool
+door_event(struct event *event, enum event_callback_type type,
+	   struct failure_context *ctx ATTR_UNUSED,
+	   const char *fmt ATTR_UNUSED, va_list args ATTR_UNUSED)
+{
+	if (type == EVENT_CALLBACK_TYPE_CREATE)
+		send_filter_keep(door.filter);
+	if (type != EVENT_CALLBACK_TYPE_SEND || event->sending_name == NULL)
+		return TRUE;
+	if (strcmp(event->sending_name, "auth_passdb_request_finished") == 0) {
+		T_BEGIN {
+			door_passdb_finished(event);
+		} T_END;
+	} else if (strcmp(event->sending_name, "auth_request_finished") == 0) {
+		T_BEGIN {
+			door_request_finished(event);
+		} T_END;
+	}
+	return TRUE;
+}
+
+/*
+ * Module
+ */
+
+static bool door_is_worker(struct module *module)
+{
+	const bool *is_worker = module_get_symbol_quiet(module, "worker");
+
+	return is_worker != NULL && *is_worker;
+}
+
+static const char *door_make_secrets(void)
+{
+	unsigned char key[SHA256_RESULTLEN], start[8];
+
+	random_fill(key, sizeof(key));
+	hmac_init(&door.hmac, key, sizeof(key), &hash_method_sha256);
+	safe_memset(key, 0, sizeof(key));
+	random_fill(start, sizeof(start));
+	return binary_to_hex(start, sizeof(start));
+}
+
+void auth_cred_notify_init(struct module *module)
+{
+	const char *error;
+
+	if (door_is_worker(module))
+		return;
+	door.filter = send_filter_init(DOOR_EVENTS, &error);
+	if (door.filter == NULL) {
+		i_error("cred-notify: %s", error);
+		return;
+	}
+	door.auth_find = (auth_find_t *)
+		module_get_symbol_quiet(module, COMPAT_AUTH_FIND);
+	door.streak_pool = pool_alloconly_create("cred-notify streaks", 1024);
+	door.feed = auth_feed_init(RECORD_SOCKET, door_make_secrets());
+	event_register_callback(door_event);
+}
+
+void auth_cred_notify_deinit(void)
+{
+	if (door.filter == NULL)
+		return;
+	event_unregister_callback(door_event);
+	send_filter_deinit(&door.filter);
+	auth_feed_deinit(&door.feed);
+	door.streaks = NULL;
+	pool_unref(&door.streak_pool);
+	i_zero(&door);
+}
