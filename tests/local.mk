@@ -17,6 +17,22 @@ unit_core_tests = \
 	tests/unit/test-trace-header
 LDADD = plugins/imapsync-pull/libcore.la $(LIBDOVECOT) $(CHECK_LIBS)
 
+# tests of pure files of cred-notify
+unit_cred_tests = \
+	tests/unit/test-login-reason \
+	tests/unit/test-record \
+	tests/unit/test-record-queue \
+	tests/unit/test-streak
+unit_cred_libs = plugins/cred-notify/libcore.la $(LIBDOVECOT) $(CHECK_LIBS)
+tests_unit_test_login_reason_CPPFLAGS = $(cred_notify_cppflags)
+tests_unit_test_login_reason_LDADD = $(unit_cred_libs)
+tests_unit_test_record_CPPFLAGS = $(cred_notify_cppflags)
+tests_unit_test_record_LDADD = $(unit_cred_libs)
+tests_unit_test_record_queue_CPPFLAGS = $(cred_notify_cppflags)
+tests_unit_test_record_queue_LDADD = $(unit_cred_libs)
+tests_unit_test_streak_CPPFLAGS = $(cred_notify_cppflags)
+tests_unit_test_streak_LDADD = $(unit_cred_libs)
+
 # tests of doors
 unit_pull_tests = \
 	tests/unit/test-account-store \
@@ -52,8 +68,8 @@ check_PROGRAMS += tests/bench/lmtp-client
 tests_bench_lmtp_client_LDADD =
 
 if HAVE_CHECK
-check_PROGRAMS += $(unit_core_tests) $(unit_pull_tests)
-TESTS += $(unit_core_tests) $(unit_pull_tests)
+check_PROGRAMS += $(unit_core_tests) $(unit_cred_tests) $(unit_pull_tests)
+TESTS += $(unit_core_tests) $(unit_cred_tests) $(unit_pull_tests)
 endif
 
 # make check-valgrind: the same, each object watched

@@ -4,7 +4,6 @@
 #include "hmac.h"
 #include "ioloop.h"
 #include "lib-event-private.h"
-#include "module-dir.h"
 #include "passdb.h"
 #include "randgen.h"
 #include "safe-memset.h"
@@ -23,7 +22,10 @@
 /* times four keys of eight bytes are 512 KiB */
 #define DOOR_STREAK_BUCKETS (16*1024)
 
-typedef struct auth *auth_find_t(const char *name);
+/* In the program that loads us (dlsym() of our handle does not look there).
+   Should a later one lack them, auth comes up all the same. */
+extern bool worker __attribute__((weak));
+struct auth *compat_auth_find(const char *name) __attribute__((weak));
 
 const char *auth_cred_notify_version = DOVECOT_ABI_VERSION;
 
@@ -35,7 +37,6 @@ static struct {
 	pool_t streak_pool;
 	/* with the key of this process */
 	struct hmac_context hmac;
-	auth_find_t *auth_find;
 } door;
 
 /*
@@ -145,9 +146,9 @@ static bool door_passdb_denies(struct event *event)
 	struct auth *auth;
 	bool deny = FALSE;
 
-	if (door.auth_find == NULL || id == NULL)
+	if (compat_auth_find == NULL || id == NULL)
 		return FALSE;
-	auth = door.auth_find(service == NULL ? "" : service);
+	auth = compat_auth_find(service == NULL ? "" : service);
 	if (!door_db_denies(auth->masterdbs, id, &deny))
 		(void)door_db_denies(auth->passdbs, id, &deny);
 	return deny;
@@ -267,13 +268,6 @@ door_event(struct event *event, enum event_callback_type type,
  * Module
  */
 
-static bool door_is_worker(struct module *module)
-{
-	const bool *is_worker = module_get_symbol_quiet(module, "worker");
-
-	return is_worker != NULL && *is_worker;
-}
-
 static const char *door_make_secrets(void)
 {
 	unsigned char key[SHA256_RESULTLEN], start[8];
@@ -285,19 +279,17 @@ static const char *door_make_secrets(void)
 	return binary_to_hex(start, sizeof(start));
 }
 
-void auth_cred_notify_init(struct module *module)
+void auth_cred_notify_init(struct module *module ATTR_UNUSED)
 {
 	const char *error;
 
-	if (door_is_worker(module))
+	if (&worker != NULL && worker)
 		return;
 	door.filter = send_filter_init(DOOR_EVENTS, &error);
 	if (door.filter == NULL) {
 		i_error("cred-notify: %s", error);
 		return;
 	}
-	door.auth_find = (auth_find_t *)
-		module_get_symbol_quiet(module, COMPAT_AUTH_FIND);
 	door.streak_pool = pool_alloconly_create("cred-notify streaks", 1024);
 	door.feed = auth_feed_init(RECORD_SOCKET, door_make_secrets());
 	event_register_callback(door_event);

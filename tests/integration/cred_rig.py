@@ -79,13 +79,22 @@ class AuthDovecot:
     def path(self):
         return self.dovecot.socket(SOCKET)
 
+    def _processes(self):
+        """{pid: whether it is a worker}"""
+        found = {}
+        for pid in self.dovecot.pids("auth"):
+            with open(f"/proc/{pid}/cmdline", "rb") as words:
+                found[pid] = b"-w" in words.read().split(b"\0")
+        return found
+
     def pid(self):
         """Of the auth process, not of its workers."""
-        pids = [pid for pid in self.dovecot.pids("auth")
-                if b"-w" not in open(f"/proc/{pid}/cmdline",
-                                     "rb").read().split(b"\0")]
-        assert len(pids) == 1, pids
-        return pids[0]
+        [pid] = [pid for pid, worker in self._processes().items()
+                 if not worker]
+        return pid
+
+    def workers(self):
+        return [pid for pid, worker in self._processes().items() if worker]
 
     def client(self):
         return AuthClient(self.dovecot.socket("auth-client"))

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#include "lib.h"
+#include "core/streak.h"
+
+#include <check.h>
+
+static pool_t pool;
+
+static void setup(void)
+{
+	pool = pool_allocfree_create("test streak");
+}
+
+static void teardown(void)
+{
+	pool_unref(&pool);
+}
+
+START_TEST(streak_ends_once)
+{
+	struct streak_table *table = streak_table_create(pool, 16);
+
+	ck_assert(!streak_take(table, 0));
+	ck_assert(!streak_take(table, 5));
+	streak_add(table, 5);
+	streak_add(table, 5);
+	streak_add(table, 0);
+	ck_assert_uint_eq(streak_count(table), 2);
+	ck_assert(!streak_take(table, 5 + 16));
+	ck_assert(streak_take(table, 5));
+	ck_assert(!streak_take(table, 5));
+	ck_assert(streak_take(table, 0));
+	ck_assert_uint_eq(streak_count(table), 0);
+}
+END_TEST
+
+/* Five in a bucket of four: the one that grew longest ago goes. */
+START_TEST(streak_forgets_the_oldest)
+{
+	struct streak_table *table = streak_table_create(pool, 1);
+	uint64_t key;
+
+	for (key = 1; key <= 4; key++)
+		streak_add(table, key);
+	streak_add(table, 1);
+	streak_add(table, 5);
+	ck_assert_uint_eq(streak_count(table), 4);
+	ck_assert(!streak_take(table, 2));
+	ck_assert(streak_take(table, 3));
+	ck_assert(streak_take(table, 1));
+	ck_assert(streak_take(table, 4));
+	ck_assert(streak_take(table, 5));
+	ck_assert_uint_eq(streak_count(table), 0);
+}
+END_TEST
+
+START_TEST(streak_is_bounded)
+{
+	struct streak_table *table = streak_table_create(pool, 64);
+	uint64_t key;
+
+	for (key = 0; key < 100000; key++)
+		streak_add(table, key * 0x9e3779b97f4a7c15ULL);
+	ck_assert_uint_le(streak_count(table), 64 * 4);
+	ck_assert_uint_ge(streak_count(table), 64);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("streak");
+	TCase *tc = tcase_create("streak");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	lib_init();
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, streak_ends_once);
+	tcase_add_test(tc, streak_forgets_the_oldest);
+	tcase_add_test(tc, streak_is_bounded);
+	suite_add_tcase(suite, tc);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	lib_deinit();
+	return failed == 0 ? 0 : 1;
+}
