@@ -12,7 +12,7 @@ import socket
 import subprocess
 import threading
 
-from rig import local_dovecot, wait_for
+from rig import Dovecot, wait_for
 
 SOCKET = "cred-notify-producer"
 
@@ -46,17 +46,17 @@ def release(dovecot):
 
 
 class AuthDovecot:
-    def __init__(self, scratch, config="", plugin=True, **options):
-        self.dovecot = local_dovecot(scratch, **options)
+    """plugin: whether auth finds our module."""
+
+    def __init__(self, scratch, name="local", plugin=True):
+        self.dovecot = Dovecot(scratch, name, ours=plugin)
         self.release = release(self.dovecot)
         (self.dovecot.dir / "users").touch()
-        self.plugin = plugin
         self._databases = 0
         self.dovecot.configure(
+            "protocols = imap\n"
             "auth_mechanisms = plain login cram-md5 scram-sha-256\n"
-            "auth_master_user_separator = *\n"
-            # more clients than usual, and core dumps for whoever looks
-            "service auth {\n  client_limit = 2000\n}\n" + config)
+            "auth_master_user_separator = *\n")
 
     def add_passdb(self, users, options=""):
         """users: {name: password} or {name: (password, extra fields)}."""
@@ -222,7 +222,7 @@ class Service:
 
     def __init__(self, path, ack=True, reads=True):
         self.path, self._ack = path, ack
-        self.lines, self.connections = [], 0
+        self.lines, self.connections, self.acked = [], 0, 0
         self._open = []
         if os.path.exists(path):
             os.unlink(path)
@@ -266,6 +266,7 @@ class Service:
             if self._ack and last is not None and last.id is not None:
                 try:
                     connection.sendall(f"ack\tid={last.id}\n".encode())
+                    self.acked = int(last.id)
                 except OSError:
                     return
 
