@@ -18,7 +18,7 @@ static void teardown(void)
 
 START_TEST(streak_ends_once)
 {
-	struct streak_table *table = streak_table_create(pool, 16);
+	struct streak_table *table = streak_table_create(pool, 16, 7);
 
 	ck_assert(!streak_take(table, 0));
 	ck_assert(!streak_take(table, 5));
@@ -37,7 +37,7 @@ END_TEST
 /* Five in a bucket of four: the one that grew longest ago goes. */
 START_TEST(streak_forgets_the_oldest)
 {
-	struct streak_table *table = streak_table_create(pool, 1);
+	struct streak_table *table = streak_table_create(pool, 1, 7);
 	uint64_t key;
 
 	for (key = 1; key <= 4; key++)
@@ -56,13 +56,49 @@ END_TEST
 
 START_TEST(streak_is_bounded)
 {
-	struct streak_table *table = streak_table_create(pool, 64);
+	struct streak_table *table = streak_table_create(pool, 64, 7);
 	uint64_t key;
 
 	for (key = 0; key < 100000; key++)
 		streak_add(table, key * 0x9e3779b97f4a7c15ULL);
 	ck_assert_uint_le(streak_count(table), 64 * 4);
 	ck_assert_uint_ge(streak_count(table), 64);
+}
+END_TEST
+
+START_TEST(streak_keys)
+{
+	struct streak_table *table =
+		streak_table_create(pool, 1, 0x123456789abcdef0ULL);
+	struct streak_table *other =
+		streak_table_create(pool, 1, 0x123456799abcdef1ULL);
+	uint64_t anna = streak_key(table, "anna", NULL);
+
+	ck_assert(anna == streak_key(table, "anna", NULL));
+	ck_assert(anna != streak_key(other, "anna", NULL));
+	ck_assert(anna != streak_key(table, "annb", NULL));
+	ck_assert(anna != streak_key(table, "anna", ""));
+	ck_assert(streak_key(table, "anna", "::1") !=
+		  streak_key(table, "anna::1", NULL));
+	ck_assert(streak_key(table, "anna", "::1") !=
+		  streak_key(table, "anna:", ":1"));
+	ck_assert(streak_key(table, "", NULL) !=
+		  streak_key(table, "\001", NULL));
+}
+END_TEST
+
+/* Ten thousand users at one address have keys and buckets of their own. */
+START_TEST(streak_keys_spread)
+{
+	struct streak_table *table =
+		streak_table_create(pool, 16384, 0xfedcba9876543210ULL);
+	unsigned int i;
+
+	for (i = 0; i < 10000; i++) T_BEGIN {
+		streak_add(table, streak_key(table, t_strdup_printf(
+			"user%u", i), "192.0.2.1"));
+	} T_END;
+	ck_assert_uint_gt(streak_count(table), 9950);
 }
 END_TEST
 
@@ -78,6 +114,8 @@ int main(void)
 	tcase_add_test(tc, streak_ends_once);
 	tcase_add_test(tc, streak_forgets_the_oldest);
 	tcase_add_test(tc, streak_is_bounded);
+	tcase_add_test(tc, streak_keys);
+	tcase_add_test(tc, streak_keys_spread);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

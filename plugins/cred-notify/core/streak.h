@@ -6,11 +6,14 @@
 struct streak_table;
 
 /* buckets: a power of two, of four keys each. Memory is 32 bytes a bucket,
-   from pool. */
+   from pool. seed: random and secret, so that nobody can aim at a bucket. */
 struct streak_table *
-streak_table_create(pool_t pool, unsigned int buckets);
+streak_table_create(pool_t pool, unsigned int buckets, uint64_t seed);
 
-/* key: 64 bits of a keyed hash, so that nobody can aim at a bucket */
+/* The key of a user's streak, or of a user's at one address if ip is not
+   NULL. */
+uint64_t streak_key(const struct streak_table *table, const char *user,
+		    const char *ip);
 void streak_add(struct streak_table *table, uint64_t key);
 /* Returns TRUE, and forgets it, if it was there. */
 bool streak_take(struct streak_table *table, uint64_t key);
