@@ -52,15 +52,12 @@
 /* the field of auth's events, and what finds its databases by it */
 #  define COMPAT_AUTH_EVENT_PROTOCOL "service"
 #  define compat_auth_find auth_find_service
-#  define compat_event_filter_merge(dest, src) event_filter_merge(dest, src)
 #else
 #  define compat_auth_user_info_protocol protocol
 #  define compat_protocol protocol
 #  define COMPAT_KEEP_CONFIG_OPEN 0
 #  define COMPAT_AUTH_EVENT_PROTOCOL "protocol"
 #  define compat_auth_find auth_find_protocol
-#  define compat_event_filter_merge(dest, src) \
-	event_filter_merge(dest, src, EVENT_FILTER_MERGE_OP_OR)
 #endif
 
 /* Debian's security update of 2.3.19 (deb12u6) gave imap_parser_create() the

@@ -99,19 +99,30 @@ static const char *door_field(struct event *event, const char *key)
 	return value == NULL || *value == '\0' ? NULL : value;
 }
 
-static enum login_seen door_seen(struct event *event)
+/* The same of one event alone, for what is asked in each login. */
+static const char *door_own_field(const struct event *event, const char *key)
 {
 	const struct event_field *field =
-		event_find_field_recursive(event, DOOR_SEEN);
+		event_find_field_nonrecursive(event, key);
+
+	return field == NULL ||
+		field->value_type != EVENT_FIELD_VALUE_TYPE_STR ||
+		*field->value.str == '\0' ? NULL : field->value.str;
+}
+
+static enum login_seen door_seen(const struct event *request)
+{
+	const struct event_field *field =
+		event_find_field_nonrecursive(request, DOOR_SEEN);
 
 	return field == NULL ? 0 : field->value.intmax;
 }
 
 static bool
-door_db_denies(const struct auth_passdb *db, const char *id, bool *deny_r)
+door_db_denies(const struct auth_passdb *db, unsigned int id, bool *deny_r)
 {
 	for (; db != NULL; db = db->next) {
-		if (strcmp(dec2str(db->passdb->id), id) == 0) {
+		if (db->passdb->id == id) {
 			*deny_r = db->set->deny;
 			return TRUE;
 		}
@@ -120,14 +131,18 @@ door_db_denies(const struct auth_passdb *db, const char *id, bool *deny_r)
 }
 
 /* The event does not say whether its passdb is a deny passdb. */
-static bool door_passdb_denies(struct event *event)
+static bool
+door_passdb_denies(const struct event *request, const struct event *lookup)
 {
-	const char *service = door_field(event, COMPAT_AUTH_EVENT_PROTOCOL);
-	const char *id = door_field(event, "passdb_id");
+	const char *service =
+		door_own_field(request, COMPAT_AUTH_EVENT_PROTOCOL);
+	const char *id_text = door_own_field(lookup, "passdb_id");
 	struct auth *auth;
+	unsigned int id;
 	bool deny = FALSE;
 
-	if (compat_auth_find == NULL || id == NULL)
+	if (compat_auth_find == NULL || id_text == NULL ||
+	    str_to_uint(id_text, &id) < 0)
 		return FALSE;
 	auth = compat_auth_find(service == NULL ? "" : service);
 	if (!door_db_denies(auth->masterdbs, id, &deny))
@@ -139,16 +154,15 @@ static bool door_passdb_denies(struct event *event)
    request's, which lives on until the request has finished. */
 static void door_passdb_finished(struct event *event, const char *result)
 {
-	struct event *request = event_get_parent(event);
+	struct event *lookup = event->parent;
+	struct event *request = lookup == NULL ? NULL : lookup->parent;
 
-	if (request != NULL)
-		request = event_get_parent(request);
-	if (request == NULL || result == NULL)
+	if (request == NULL || !auth_feed_is_wanted(door.feed))
 		return;
-	event_add_int(request, DOOR_SEEN,
-		      login_seen_add(door_seen(request), result,
-				     door_passdb_denies(event),
-				     door_field(event, "login_user") != NULL));
+	event_add_int(request, DOOR_SEEN, login_seen_add(
+		door_seen(request), result,
+		door_passdb_denies(request, lookup),
+		door_own_field(request, "login_user") != NULL));
 }
 
 static void door_fill(struct event *event, struct record *record)
@@ -169,7 +183,8 @@ static void door_fill(struct event *event, struct record *record)
 
 static void door_login_failed(struct event *event, const char *user)
 {
-	enum login_seen seen = door_seen(event);
+	enum login_seen seen = event->parent == NULL ? 0 :
+		door_seen(event->parent);
 	const char *error = door_field(event, "error");
 	const char *policy = door_field(event, "policy_result");
 	struct record record = {
@@ -231,12 +246,9 @@ static void door_sent(struct event *event)
 static bool
 door_has_own(const struct event *event, const char *key, const char *value)
 {
-	const struct event_field *field =
-		event_find_field_nonrecursive(event, key);
+	const char *own = door_own_field(event, key);
 
-	return field != NULL && (value == NULL ||
-		(field->value_type == EVENT_FIELD_VALUE_TYPE_STR &&
-		 strcmp(field->value.str, value) == 0));
+	return own != NULL && (value == NULL || strcmp(own, value) == 0);
 }
 
 /* Its name has gone: it is known by what it has and what it belongs to. */
@@ -271,7 +283,8 @@ door_event(struct event *event, enum event_callback_type type,
 		} T_END;
 		break;
 	case EVENT_CALLBACK_TYPE_FREE:
-		if (event->passthrough && event->parent != NULL) T_BEGIN {
+		if (event->passthrough && event->parent != NULL &&
+		    array_is_created(&event->fields)) T_BEGIN {
 			door_freed(event);
 		} T_END;
 		break;
