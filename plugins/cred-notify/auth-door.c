@@ -15,12 +15,10 @@
 #include "send-filter.h"
 #include "auth-door.h"
 
-/* Of these Dovecot makes a message for nothing, which costs as much as a fifth
-   of a login: only those that failed. The others are seen when they are freed,
-   which all are. */
-#define DOOR_EVENTS \
-	"(event=auth_request_finished AND NOT success=yes) OR " \
-	"(event=auth_passdb_request_finished AND NOT result=ok)"
+/* Of what this wants Dovecot makes a message for nothing, which is dear: only
+   logins that failed. Answers of passdbs and successes are seen when their
+   events are freed, which all are. */
+#define DOOR_EVENTS "event=auth_request_finished AND NOT success=yes"
 /* what the passdbs of a request said, enum login_seen; on its event */
 #define DOOR_SEEN "cred_notify_seen"
 /* times four keys of eight bytes are 512 KiB */
@@ -229,18 +227,13 @@ static void door_sent(struct event *event)
 {
 	const char *user;
 
-	if (strcmp(event->sending_name, "auth_passdb_request_finished") == 0) {
-		const char *result = door_field(event, "result");
-
-		if (result != NULL && strcmp(result, "ok") != 0)
-			door_passdb_finished(event, result);
-	} else if (strcmp(event->sending_name, "auth_request_finished") == 0 &&
-		   door_field(event, "success") == NULL) {
-		user = door_field(event, "user");
-		/* who has no name broke off, or never began */
-		if (user != NULL && auth_feed_is_wanted(door.feed))
-			door_login_failed(event, user);
-	}
+	if (strcmp(event->sending_name, "auth_request_finished") != 0 ||
+	    door_field(event, "success") != NULL)
+		return;
+	user = door_field(event, "user");
+	/* who has no name broke off, or never began */
+	if (user != NULL && auth_feed_is_wanted(door.feed))
+		door_login_failed(event, user);
 }
 
 static bool
@@ -254,11 +247,13 @@ door_has_own(const struct event *event, const char *key, const char *value)
 /* Its name has gone: it is known by what it has and what it belongs to. */
 static void door_freed(struct event *event)
 {
+	const char *result = door_own_field(event, "result");
 	const char *user;
 
-	if (door_has_own(event, "result", "ok")) {
+	if (result != NULL) {
+		/* not of a userdb */
 		if (door_has_own(event->parent, "passdb_id", NULL))
-			door_passdb_finished(event, "ok");
+			door_passdb_finished(event, result);
 	} else if (door.streaks != NULL && streak_count(door.streaks) > 0 &&
 		   door_has_own(event, "success", "yes") &&
 		   door_has_own(event->parent, "mechanism", NULL)) {
