@@ -22,7 +22,7 @@ function end_language() {
 }
 
 BEGIN {
-	print "/* Made from po/*.po by po/catalogue.awk. */"
+	print "/* Made by po/catalogue.awk. */"
 	print "#include \"lib.h\""
 	print "#include \"core/notice-catalogue.h\"\n"
 }

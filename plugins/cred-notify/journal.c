@@ -11,6 +11,7 @@
 #include "journal.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -235,8 +236,7 @@ reader_line(struct journal_reader *reader, const char *line, uoff_t offset)
 
 	p_clear(reader->pool);
 	if (journal_line_parse(reader->pool, line, &entry, &error) < 0) {
-		/* lives in constants or the data stack: copy to stay */
-		reader_bad_line(reader, offset, "unreadable line");
+		reader_bad_line(reader, offset, error);
 		return;
 	}
 	reader_good_line(reader);

@@ -19,7 +19,8 @@ struct journal_report {
 	/* lines in the middle that were passed over: a disk's or a person's
 	   doing. They are gone after the next compaction. */
 	uint64_t corrupt_lines;
-	/* where the first of them began, and what was wrong with it */
+	/* where the first of them began, and what was wrong with it: a
+	   constant, never NULL */
 	uoff_t corrupt_offset;
 	const char *corrupt_error;
 	/* there was none */
@@ -31,7 +32,7 @@ typedef void journal_replay_t(const struct journal_entry *entry,
 			      void *context);
 
 /* Open or create path, an absolute one, and call replay for each good line, in
-   the order of writing. Strings of report_r are on the data stack.
+   the order of writing.
    Returns -1 and error_r if the file cannot be used, belongs to a later
    version, or is another process's; it is left as it was then. */
 int journal_open(const char *path, journal_replay_t *replay, void *context,

@@ -320,7 +320,7 @@ START_TEST(journal_compacts)
 	open_journal();
 	id = journal_id(journal);
 	ck_assert(!journal_wants_compaction(journal));
-	append_states(1, 6000);
+	append_states(1, 8000);
 	ck_assert(journal_wants_compaction(journal));
 	size = file_size();
 	/* thought better of it */

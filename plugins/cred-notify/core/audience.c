@@ -84,17 +84,17 @@ static unsigned int user_opt_out(const char *const *fields)
 static const char *const *
 user_addresses(pool_t pool, const char *const *fields)
 {
-	const char *const *list = field_list(fields, "cred_notify_email");
+	const char *value = field_find(fields, "cred_notify_email");
+	const char *const *list = t_strsplit(value == NULL ? "" : value, ",");
 	ARRAY_TYPE(const_string) addresses;
 	const char *address;
 
 	p_array_init(&addresses, pool, 2);
 	for (; *list != NULL; list++) {
-		if (strchr(*list, '@') != NULL &&
-		    text_safe_is_address(*list)) {
-			address = p_strdup(pool, *list);
+		address = p_strdup(pool, t_str_trim(*list, " "));
+		if (strchr(address, '@') != NULL &&
+		    text_safe_is_address(address))
 			array_push_back(&addresses, &address);
-		}
 	}
 	array_append_zero(&addresses);
 	return array_front(&addresses);

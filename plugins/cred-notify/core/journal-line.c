@@ -378,8 +378,7 @@ line_parse(pool_t pool, const char *line, struct journal_entry *entry_r,
 	}
 	read_entry(&reader, entry_r);
 	if (reader.bad) {
-		*error_r = t_strdup_printf("bad values in a %s line",
-					   kind_words[entry_r->kind]);
+		*error_r = "values are wrong";
 		return -1;
 	}
 	return 0;
@@ -397,14 +396,11 @@ static void entry_init(struct journal_entry *entry)
 int journal_line_parse(pool_t pool, const char *line,
 		       struct journal_entry *entry_r, const char **error_r)
 {
-	const char *error = NULL;
 	int ret;
 
 	entry_init(entry_r);
 	T_BEGIN {
-		ret = line_parse(pool, line, entry_r, &error);
-	} T_END_PASS_STR_IF(ret < 0, &error);
-	if (ret < 0)
-		*error_r = error;
+		ret = line_parse(pool, line, entry_r, error_r);
+	} T_END;
 	return ret;
 }

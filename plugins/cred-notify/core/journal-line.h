@@ -63,7 +63,7 @@ void journal_line_print(string_t *str, const struct journal_entry *entry);
 
 /* line is without LF. Strings in entry_r live in pool; what its kind does not
    use is zero, and strings are never NULL. Returns -1 and error_r if the line
-   is broken, which never quotes it. */
+   is broken, a constant that never quotes it. */
 int journal_line_parse(pool_t pool, const char *line,
 		       struct journal_entry *entry_r, const char **error_r);
 

@@ -23,9 +23,9 @@
 #define LABEL_MAX 63
 #define ADDRESS_MAX 254
 
-/* of an encoded word: 75 with "=?utf-8?B?" and "?=" around it (RFC 2047, 2);
-   base64 makes four of three */
-#define WORD_BYTES 45
+/* of an encoded word: base64 makes four of three, and lines with "=?utf-8?B?"
+   and "?=" and the header's name have 76 at most (RFC 2047, 2) */
+#define WORD_BYTES 39
 #define QP_LINE_MAX 76
 
 /*
