@@ -50,8 +50,8 @@ END_TEST
 START_TEST(audience_fields)
 {
 	static const char *const fields[] = {
-		"cred_notify_email=a@example.org, evil\r\nBcc: x@y,b@example.org"
-		",none,c@d@e,<d@example.org>",
+		"cred_notify_email=a@example.org, evil\r\nBcc: x@y"
+		",b@example.org,none,c@d@e,<d@example.org>",
 		"cred_notify_off=Flash,nonsense,outside",
 		"cred_notify_language=de", NULL,
 	};

@@ -298,7 +298,8 @@ START_TEST(notice_caps)
 	limits.account[NOTICE_CLASS_CREDENTIAL].window_secs = 3 * DAY;
 	table = notice_table_init(&limits, 1);
 	for (i = 0; i < 3; i++)
-		fails_until_told(table, "anna", t_strdup_printf("%u", i), START);
+		fails_until_told(table, "anna", t_strdup_printf("%u", i),
+				 START);
 	ck_assert_str_eq(told_kinds(), "TT");
 	/* each of those without owner for itself */
 	for (i = 10; i < 13; i++)
