@@ -118,6 +118,7 @@ copy_sources() {
 build_tree() {
 	local dir=$work/$1 source=$work/src
 	shift
+	set -- --enable-werror --enable-cred-notify "$@"
 	local stamp
 	stamp="$* $(dpkg-query -W -f '${Version} ' dovecot-dev gcc 2>/dev/null)"
 	if [ "$(cat "$dir/stamp" 2>/dev/null)" != "$stamp" ]; then
@@ -126,8 +127,7 @@ build_tree() {
 		[ -x "$source/configure" ] ||
 			quiet "$dir/autogen.log" "$source/autogen.sh" || return 1
 		(cd "$dir" && quiet configure.log "$source/configure" \
-			--prefix=/usr --sysconfdir=/etc --enable-werror \
-			"$@") || return 1
+			--prefix=/usr --sysconfdir=/etc "$@") || return 1
 		echo "$stamp" >"$dir/stamp"
 	fi
 	quiet "$dir/make.log" make -C "$dir" -j"$(nproc)" all &&

@@ -31,5 +31,5 @@ cred_notice_po = \
 		LC_ALL=C $(AWK) -f po/catalogue.awk $(cred_notice_po) \
 		>"$(abs_builddir)/$@.tmp" && \
 		mv "$(abs_builddir)/$@.tmp" "$(abs_builddir)/$@"
-CLEANFILES = %D%/notice-catalogue.c
+CLEANFILES += %D%/notice-catalogue.c
 EXTRA_DIST += po
