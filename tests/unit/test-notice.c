@@ -287,6 +287,28 @@ END_TEST
 
 /* One user's notices and all notices have a limit; what is held back is told
    when there is room. */
+START_TEST(notice_names)
+{
+	enum notice_hint hint, hint_again = NOTICE_HINT_COUNT;
+	enum notice_class class, class_again = NOTICE_CLASS_COUNT;
+
+	for (hint = 0; hint < NOTICE_HINT_COUNT; hint++) {
+		ck_assert(notice_hint_parse(notice_hint_name(hint),
+					    &hint_again));
+		ck_assert_int_eq(hint_again, hint);
+	}
+	for (class = 0; class < NOTICE_CLASS_COUNT; class++) {
+		ck_assert(notice_class_parse(notice_class_name(class),
+					     &class_again));
+		ck_assert_int_eq(class_again, class);
+	}
+	ck_assert(!notice_hint_parse("app", &hint_again));
+	ck_assert(!notice_class_parse("", &class_again));
+	ck_assert_str_eq(notice_hint_name(NOTICE_HINT_APP_PASSWORD),
+			 "app_password");
+}
+END_TEST
+
 START_TEST(notice_caps)
 {
 	struct notice_limits limits = test_limits();
@@ -630,6 +652,7 @@ int main(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, notice_story, 0, N_ELEMENTS(stories));
 	tcase_add_test(tc, notice_values);
+	tcase_add_test(tc, notice_names);
 	tcase_add_test(tc, notice_caps);
 	tcase_add_test(tc, notice_hostile_source);
 	tcase_add_test(tc, notice_eviction);

@@ -34,6 +34,7 @@ static const char *const lines[] = {
 	"dropped\tid=1\ttime=2\tcount=9357",
 	BROKEN"\towner=anna\tlabel=At work\tclass=auth\tsince=1",
 	BROKEN"\tclass=auth\tsince=1",
+	BROKEN"\tclass=user_action\tsince=1\thint=app_password",
 	"account-clear\tid=1\ttime=2\taccount=anna/work",
 	"ack\tid=1",
 };
@@ -98,6 +99,7 @@ static const struct {
 	{ "login-fail\tid=1\ttime=2\treason=\tuser=anna", "reason: unk" },
 	{ "login-fail\tid=1\ttime=2\tuser=anna", "reason: missing" },
 	{ BROKEN"\tsince=1", "class: missing" },
+	{ BROKEN"\tclass=auth\tsince=1\thint=", "hint: empty" },
 	{ "dropped\tid=1\ttime=2", "count: missing" },
 	{ "producer\tname=auth", "start: missing" },
 };

@@ -142,6 +142,35 @@ bool notice_class_parse(const char *name, enum notice_class *class_r)
 	return FALSE;
 }
 
+static const char *const hint_names[NOTICE_HINT_COUNT] = {
+	[NOTICE_HINT_NONE] = "",
+	[NOTICE_HINT_APP_PASSWORD] = "app_password",
+	[NOTICE_HINT_WEB_LOGIN] = "web_login",
+	[NOTICE_HINT_ENABLE_IMAP] = "enable_imap",
+	[NOTICE_HINT_CONSENT] = "consent",
+	[NOTICE_HINT_BLOCKED] = "blocked",
+	[NOTICE_HINT_EXPIRED] = "expired",
+};
+
+const char *notice_hint_name(enum notice_hint hint)
+{
+	i_assert(hint < NOTICE_HINT_COUNT);
+	return hint_names[hint];
+}
+
+bool notice_hint_parse(const char *name, enum notice_hint *hint_r)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(hint_names); i++) {
+		if (strcmp(hint_names[i], name) == 0) {
+			*hint_r = i;
+			return TRUE;
+		}
+	}
+	return FALSE;
+}
+
 /*
  * Subjects
  */

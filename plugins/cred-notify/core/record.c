@@ -59,6 +59,7 @@ static const struct record_field record_fields[] = {
 	FIELD(label, TEXT, 256, ACCOUNT, 0),
 	FIELD(class, TEXT, 64, BROKEN, BROKEN),
 	FIELD(since, NUMBER, 0, BROKEN, BROKEN),
+	FIELD(hint, TEXT, 32, BROKEN, 0),
 };
 
 static const char *const kind_names[RECORD_KIND_COUNT] = {

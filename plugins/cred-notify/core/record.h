@@ -16,7 +16,7 @@
                  master]
      login-ok    id time user|user_hash [service mechanism ip session master]
      dropped     id time count
-     account-fail   id time account class since [owner label]
+     account-fail   id time account class since [owner label hint]
      account-clear  id time account [owner label]
    service -> producer, whenever it likes, if it likes:
      ack         id
@@ -101,8 +101,8 @@ struct record {
 	uint64_t count;
 
 	/* user/name; who it belongs to, NULL = nobody; what the owner calls it;
-	   reply_class_name() */
-	const char *account, *owner, *label, *class;
+	   reply_class_name(); notice_hint_name(), NULL = nothing to say */
+	const char *account, *owner, *label, *class, *hint;
 	/* since when it fails, seconds */
 	uint64_t since;
 };
