@@ -5,7 +5,9 @@ cred_notice_tests = \
 	%D%/unit/test-audience \
 	%D%/unit/test-journal \
 	%D%/unit/test-notice \
-	%D%/unit/test-notice-text
+	%D%/unit/test-notice-rules \
+	%D%/unit/test-notice-text \
+	%D%/unit/test-outbox
 if HAVE_CHECK
 check_PROGRAMS += $(cred_notice_tests)
 TESTS += $(cred_notice_tests)
@@ -18,6 +20,10 @@ endif
 %C%_unit_test_notice_LDADD = $(cred_notice_libs) $(CHECK_LIBS)
 %C%_unit_test_notice_text_CPPFLAGS = $(cred_notice_cppflags)
 %C%_unit_test_notice_text_LDADD = $(cred_notice_libs) $(CHECK_LIBS)
+%C%_unit_test_notice_rules_CPPFLAGS = $(cred_notice_cppflags)
+%C%_unit_test_notice_rules_LDADD = $(cred_notice_libs) $(CHECK_LIBS)
+%C%_unit_test_outbox_CPPFLAGS = $(cred_notice_cppflags)
+%C%_unit_test_outbox_LDADD = $(cred_notice_libs) $(CHECK_LIBS)
 
 cred_notice_fuzz = \
 	%D%/fuzz/fuzz-journal \

@@ -11,10 +11,14 @@ noinst_LTLIBRARIES += %D%/libnotice.la
 	%D%/core/journal-line.h \
 	%D%/core/notice-catalogue.h \
 	%D%/core/notice-mail.c \
+	%D%/core/notice-rules.c \
+	%D%/core/notice-rules.h \
 	%D%/core/notice-text.c \
 	%D%/core/notice-text.h \
 	%D%/core/notice.c \
 	%D%/core/notice.h \
+	%D%/core/outbox.c \
+	%D%/core/outbox.h \
 	%D%/core/text-safe.c \
 	%D%/core/text-safe.h \
 	%D%/journal.c \
