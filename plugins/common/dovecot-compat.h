@@ -49,6 +49,13 @@
 #  define compat_protocol module
 /* the settings of each user are asked for by the process that serves it */
 #  define COMPAT_KEEP_CONFIG_OPEN MASTER_SERVICE_FLAG_KEEP_CONFIG_OPEN
+/* in struct auth_request_info */
+#  define compat_auth_request_info_protocol service
+#  define AUTH_REQUEST_FLAG_CONN_SECURED AUTH_REQUEST_FLAG_SECURED
+#  define AUTH_REQUEST_FLAG_CONN_SECURED_TLS \
+	AUTH_REQUEST_FLAG_TRANSPORT_SECURITY_TLS
+/* where json_append_escaped() is */
+#  define COMPAT_JSON_H "json-parser.h"
 /* the field of auth's events, and what finds its databases by it */
 #  define COMPAT_AUTH_EVENT_PROTOCOL "service"
 #  define compat_auth_find auth_find_service
@@ -56,6 +63,8 @@
 #  define compat_auth_user_info_protocol protocol
 #  define compat_protocol protocol
 #  define COMPAT_KEEP_CONFIG_OPEN 0
+#  define compat_auth_request_info_protocol protocol
+#  define COMPAT_JSON_H "json-generator.h"
 #  define COMPAT_AUTH_EVENT_PROTOCOL "protocol"
 #  define compat_auth_find auth_find_protocol
 #endif

@@ -1,0 +1,45 @@
+#ifndef CRED_NOTIFY_CHANNEL_DOVECOT_H
+#define CRED_NOTIFY_CHANNEL_DOVECOT_H
+
+#include "channel.h"
+
+struct http_client;
+struct http_server;
+struct smtp_submit_input;
+
+/* What the two Dovecots' libraries call otherwise in more than names. */
+
+struct channel_dovecot_client {
+	struct channel_tls tls;
+	/* "" = addresses are looked up by the system, and all else waits */
+	const char *dns_client_socket_path;
+	unsigned int timeout_msecs;
+	unsigned int max_connections;
+};
+
+/* An HTTP client that tries once and follows no redirects. */
+struct http_client *
+channel_dovecot_http_client(const struct channel_dovecot_client *set,
+			    struct event *event_parent);
+
+struct channel_dovecot_server {
+	unsigned int idle_msecs;
+	/* of one request, in bytes */
+	unsigned int max_target, max_header, max_payload;
+};
+
+struct http_server *
+channel_dovecot_http_server(const struct channel_dovecot_server *set,
+			    struct event *event_parent);
+
+/* 2.4 has what is needed for TLS from the settings behind event_parent. */
+void channel_dovecot_submit_input(struct smtp_submit_input *input_r,
+				  const struct channel_tls *tls,
+				  struct event *event_parent);
+
+/* Find a member that is a string in a JSON object. Returns 1; 0 if there is
+   none; -1 if that is no JSON object. value_r lives in pool. */
+int channel_dovecot_json_get(pool_t pool, const void *json, size_t size,
+			     const char *name, const char **value_r);
+
+#endif
