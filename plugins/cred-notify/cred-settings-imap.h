@@ -1,0 +1,27 @@
+#ifndef CRED_NOTIFY_CRED_SETTINGS_IMAP_H
+#define CRED_NOTIFY_CRED_SETTINGS_IMAP_H
+
+#include "core/imap-show.h"
+
+struct mail_user;
+
+/* What the imap plugin is told to do, for one user:
+     cred_notify_imap              no|login|idle|always
+     cred_notify_imap_cleartext    yes|no
+     cred_notify_imap_hibernate    yes|pending|no
+     cred_notify_imap_skip_clients patterns, space-separated
+   In 2.3 they stand in plugin {}; in both a userdb may give them. */
+
+#define CRED_SETTINGS_IMAP_MODE "idle"
+#define CRED_SETTINGS_IMAP_HIBERNATE "yes"
+/* It asks for each page in a session of its own and shows no alert of any: the
+   user would never see what counts as seen. */
+#define CRED_SETTINGS_IMAP_SKIP_CLIENTS "Roundcube*"
+
+/* Returns 0, or -1 and error_r, which names setting and value. What is in set_r
+   lives in pool. */
+int cred_settings_imap_get(pool_t pool, struct mail_user *user,
+			   struct imap_show_settings *set_r,
+			   const char **error_r);
+
+#endif
