@@ -7,7 +7,7 @@
 #include "core/imap-show.h"
 
 #define RETRY_FIRST_MSECS 500
-#define RETRY_DOUBLINGS 7
+#define RETRY_DOUBLINGS 6
 /* longer names are nobody's */
 #define CLIENT_NAME_MAX 128
 
