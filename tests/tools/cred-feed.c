@@ -9,6 +9,7 @@
 #include "dovecot-compat.h"
 #include "feed.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -234,6 +235,8 @@ int main(int argc, char *argv[])
 		return 64;
 	}
 	lib_init();
+	/* as in every service of the master's */
+	(void)signal(SIGPIPE, SIG_IGN);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	ioloop = io_loop_create();
 	i_zero(&tool);
