@@ -59,6 +59,9 @@
 /* the field of auth's events, and what finds its databases by it */
 #  define COMPAT_AUTH_EVENT_PROTOCOL "service"
 #  define compat_auth_find auth_find_service
+/* an IMAP session: 2.3 takes one from this machine to be as good as
+   encrypted */
+#  define compat_conn_is_secured(conn) ((conn)->secured)
 #else
 #  define compat_auth_user_info_protocol protocol
 #  define compat_protocol protocol
@@ -67,6 +70,7 @@
 #  define COMPAT_JSON_H "json-generator.h"
 #  define COMPAT_AUTH_EVENT_PROTOCOL "protocol"
 #  define compat_auth_find auth_find_protocol
+#  define compat_conn_is_secured(conn) ((conn)->end_client_tls_secured)
 #endif
 
 /* Debian's security update of 2.3.19 (deb12u6) gave imap_parser_create() the

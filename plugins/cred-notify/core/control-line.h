@@ -16,11 +16,12 @@
    Commands and their keys; "account" is a remote account's permanent id, and
    without one a command is about the user's own logins and all accounts:
      list     [user] [all=yes: what is only counted, too]
-	      row: user account class kind phase since last count said acked
-		   incident
+	      row: user account label kind(account|login|attack) class hint
+		   phase(counting|told|cooling) since last count said acked
+		   incident; times in seconds
      ack      user | account		row: the same
      clear    user | account		row: the same
-     test     user			row: channel
+     test     user			row: name value (channel, result)
      stat				row: name value
      refresh				row: name value */
 
@@ -28,6 +29,8 @@
 #define CONTROL_PROTOCOL_NAME "cred-notify-control"
 #define CONTROL_PROTOCOL_MAJOR 1
 #define CONTROL_PROTOCOL_MINOR 0
+/* doveadm's exit code of its own: nothing is called that */
+#define CONTROL_NOT_FOUND 68
 /* longest line either side accepts */
 #define CONTROL_MAX_LINE (16*1024)
 

@@ -163,6 +163,8 @@ struct notice_state {
 	unsigned int networks_count;
 };
 
+ARRAY_DEFINE_TYPE(const_notice_state, const struct notice_state *);
+
 enum notice_kind {
 	/* something is wrong, or wrong in another, graver way */
 	NOTICE_KIND_TROUBLE,

@@ -1,0 +1,64 @@
+#ifndef CRED_NOTIFY_HOLDERS_H
+#define CRED_NOTIFY_HOLDERS_H
+
+#include "core/audience.h"
+
+/* Users as the userdb knows them, asked for over auth-userdb. A lookup waits
+   for its answer: there is little of it, it takes microseconds, and an auth
+   process that does not answer is left alone for a while, after which lookups
+   fail at once. All users are looked at in small portions, between which the
+   service goes on. */
+
+struct holders;
+
+struct holders_settings {
+	/* strings must stay */
+	const struct audience_config *audience;
+	/* directory of auth's socket */
+	const char *base_dir;
+	/* all users are looked at again after this, 0 = never */
+	unsigned int refresh_secs;
+};
+
+struct holders_user {
+	struct audience_user audience;
+	/* (uid_t)-1 = the userdb does not say */
+	uid_t uid;
+};
+
+struct holders *holders_init(const struct holders_settings *set,
+			     struct event *event_parent);
+void holders_deinit(struct holders **holders);
+
+/* What userdb says of a user by now. user->audience.name is the name that the
+   userdb has for it. Returns 1, 0 if there is none, -1 if it did not answer. */
+int holders_lookup(struct holders *holders, pool_t pool, const char *name,
+		   struct holders_user *user_r);
+
+/* ok: FALSE if the users that are known are older ones, or none are */
+typedef void holders_callback_t(bool ok, void *context);
+
+/* Look at all users, unless that was done not long ago or is being done.
+   force: whenever it was done. callback is called once, never before this
+   returns, and not after holders_deinit(). */
+void holders_refresh(struct holders *holders, bool force,
+		     holders_callback_t *callback, void *context);
+
+/* Names of those who held the capability when they were last looked at, or are
+   named by the configuration: candidates, to be looked up again. Valid until
+   the next turn. Returns FALSE if users were never looked at though they
+   should: it is not known who holds it. */
+bool holders_get(struct holders *holders, const char *const **names_r);
+/* whether it is time for holders_refresh() */
+bool holders_is_stale(const struct holders *holders);
+
+struct holders_stats {
+	unsigned int users, holders;
+	uint64_t lookups, failed;
+	/* 0 = never */
+	time_t refreshed;
+};
+void holders_get_stats(const struct holders *holders,
+		       struct holders_stats *stats_r);
+
+#endif

@@ -1,0 +1,37 @@
+#ifndef CRED_NOTIFY_PRODUCERS_H
+#define CRED_NOTIFY_PRODUCERS_H
+
+#include "core/record.h"
+
+/* The service's end of RECORD_SOCKET: who tells it what happened. Lines are
+   checked here, and what a producer says twice is left out. */
+
+struct producers;
+
+struct producers_callbacks {
+	/* Take up a record that happened. producer: its name and start, which
+	   make its ids unique. */
+	void (*record)(void *context, const struct record *producer,
+		       const struct record *record);
+	/* Connections have something to be acknowledged: call
+	   producers_ack() once all of it is on disk. */
+	void (*pending)(void *context);
+	/* A connection is no more. */
+	void (*closed)(void *context);
+};
+
+/* callbacks must outlive it. */
+struct producers *
+producers_init(const struct producers_callbacks *callbacks, void *context,
+	       struct event *event_parent);
+void producers_deinit(struct producers **producers);
+
+/* A connection to the socket; it is ours from now on. */
+void producers_accept(struct producers *producers, int fd);
+
+/* All records that were given to record() so far are on disk. */
+void producers_ack(struct producers *producers);
+
+unsigned int producers_count(const struct producers *producers);
+
+#endif

@@ -1,0 +1,713 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "lib.h"
+#include "array.h"
+#include "ioloop.h"
+#include "read-full.h"
+#include "safe-memset.h"
+#include "str.h"
+#include "str-sanitize.h"
+#include "strnum.h"
+#include "master-service.h"
+#include "dovecot-compat.h"
+#include "core/notice-text.h"
+#include "channel-mail.h"
+#include "channel-webhook.h"
+#include "service-private.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+/* tellings that channels have at one time; the rest waits here */
+#define MAX_BUSY 100
+/* a userdb that did not answer is asked again after this */
+#define USERDB_RETRY_SECS 10
+/* who holds the capability is looked for again, if nobody does */
+#define NOBODY_RETRY_SECS 60
+#define CHANNEL_TIMEOUT_SECS 60
+#define SECRET_MAX 4096
+
+const char *cred_service_id(const struct notice *notice)
+{
+	return t_strdup_printf("%llu.%u",
+			       (unsigned long long)notice->state.incident,
+			       notice->state.said);
+}
+
+/* Returns FALSE if id names no notice. */
+static bool
+id_parse(const char *id, uint64_t *incident_r, unsigned int *said_r)
+{
+	return str_parse_uint64(id, incident_r, &id) == 0 && *id == '.' &&
+		str_to_uint(id + 1, said_r) == 0;
+}
+
+const char *
+cred_service_line(struct cred_service *service, const struct notice *notice,
+		  const struct audience_user *user)
+{
+	const struct notice_text_params params = {
+		.notice = notice,
+		.language = *user->language != '\0' ? user->language :
+			service->set->cred_notify_language,
+		.base_url = service->set->cred_notify_base_url,
+	};
+
+	return notice_text_line(&params, FALSE);
+}
+
+/* Where mail about the trouble would run into it. */
+static const char *broken_address(const struct notice *notice)
+{
+	const struct notice_subject *subject = &notice->state.subject;
+
+	return subject->origin == NOTICE_ORIGIN_LOGIN ? subject->user :
+		notice->state.label;
+}
+
+static unsigned int
+item_tells(struct cred_service *service, const struct outbox_item *item,
+	   const struct audience_user *user)
+{
+	return audience_tells(&service->audience, &item->notice, item->groups,
+			      user, outbox_was_told(item, user->name),
+			      broken_address(&item->notice));
+}
+
+/*
+ * Who
+ */
+
+static void
+plan_user(struct cred_service *service, struct outbox_item *item,
+	  const struct audience_user *user, unsigned int tells)
+{
+	static const enum audience_channel pulled[] = {
+		AUDIENCE_FLASH, AUDIENCE_MAIL, AUDIENCE_MAIL_OUTSIDE,
+	};
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(pulled); i++) {
+		if ((tells & pulled[i]) != 0) {
+			outbox_row_add(service->outbox, item, user->name,
+				       pulled[i], ioloop_time);
+		}
+	}
+	if ((tells & AUDIENCE_LIVE) != 0) {
+		const struct feed_notice live = {
+			.id = cred_service_id(&item->notice),
+			.text = cred_service_line(service, &item->notice, user),
+			.channel = FEED_LIVE,
+		};
+
+		(void)feed_tell_user(service->feed, user->name, &live);
+	}
+}
+
+/* Returns 1, 0 if there is no such user, -1 if that is not known. */
+static int
+plan_owner(struct cred_service *service, pool_t pool, struct outbox_item *item)
+{
+	const char *owner = item->notice.state.subject.user;
+	struct holders_user user;
+	unsigned int tells;
+	int ret = 0;
+
+	if (*owner != '\0')
+		ret = holders_lookup(service->holders, pool, owner, &user);
+	if (ret < 0)
+		return -1;
+	item->groups = audience_groups(&item->notice, ret > 0);
+	if ((item->groups & AUDIENCE_GROUP_OWNER) == 0)
+		return ret;
+	/* the userdb may write the name in another way */
+	user.audience.name = owner;
+	tells = item_tells(service, item, &user.audience);
+	if (!audience_is_reachable(&item->notice, tells))
+		item->groups |= AUDIENCE_GROUP_HOLDERS;
+	plan_user(service, item, &user.audience, tells);
+	return ret;
+}
+
+/* Returns how many of them are told, or -1 if that is not known of one. */
+static int
+plan_holders(struct cred_service *service, pool_t pool,
+	     struct outbox_item *item, const char *const *names)
+{
+	struct holders_user user;
+	int ret, count = 0;
+	unsigned int tells;
+
+	for (; *names != NULL; names++) {
+		/* the owner has been told as owner */
+		if (strcmp(*names, item->notice.state.subject.user) == 0)
+			continue;
+		ret = holders_lookup(service->holders, pool, *names, &user);
+		if (ret < 0)
+			return -1;
+		tells = ret == 0 ? 0 : item_tells(service, item,
+						  &user.audience);
+		if (tells != 0) {
+			plan_user(service, item, &user.audience, tells);
+			count++;
+		}
+	}
+	return count;
+}
+
+/* The end of it is told to those who were told of it. Returns FALSE if that has
+   to wait. */
+static bool
+plan_told(struct cred_service *service, pool_t pool, struct outbox_item *item)
+{
+	struct holders_user user;
+	char *const *name;
+	int ret;
+
+	item->groups = AUDIENCE_GROUP_OWNER | AUDIENCE_GROUP_HOLDERS;
+	array_foreach(&item->told, name) {
+		if (**name == '\0')
+			continue;
+		ret = holders_lookup(service->holders, pool, *name, &user);
+		if (ret < 0)
+			return FALSE;
+		user.audience.name = *name;
+		if (ret > 0) {
+			plan_user(service, item, &user.audience,
+				  item_tells(service, item, &user.audience));
+		}
+	}
+	return TRUE;
+}
+
+static void service_holders_looked(bool ok, void *context)
+{
+	struct cred_service *service = context;
+	struct outbox_iter *iter = outbox_iter_init(service->outbox);
+	struct outbox_item *item;
+
+	if (!ok)
+		service->holders_old_until = ioloop_time + NOBODY_RETRY_SECS;
+	while ((item = outbox_iter_next(iter)) != NULL) {
+		if (!item->planned)
+			item->plan_time = 0;
+	}
+	outbox_iter_deinit(&iter);
+	service->tell_wanted = TRUE;
+	cred_service_flush_later(service);
+}
+
+/* Returns FALSE if that has to wait. */
+static bool
+plan_need_holders(struct cred_service *service, pool_t pool,
+		  struct outbox_item *item)
+{
+	const char *const *names;
+	int count;
+
+	if (holders_is_stale(service->holders) &&
+	    ioloop_time >= service->holders_old_until) {
+		item->plan_time = ioloop_time + NOBODY_RETRY_SECS;
+		holders_refresh(service->holders, FALSE,
+				service_holders_looked, service);
+		return FALSE;
+	}
+	/* who is named by the configuration is known in any case */
+	(void)holders_get(service->holders, &names);
+	count = plan_holders(service, pool, item, names);
+	if (count != 0 || (item->groups & AUDIENCE_GROUP_OWNER) != 0)
+		return count >= 0;
+	e_warning(service->event, "Notice %s: nobody holds the capability to "
+		  "be told of it (yet)", cred_service_id(&item->notice));
+	item->plan_time = ioloop_time + NOBODY_RETRY_SECS;
+	return FALSE;
+}
+
+static bool
+item_is_acked(struct cred_service *service, const struct outbox_item *item)
+{
+	const struct notice_state *state =
+		notice_table_find(service->table, &item->notice.state.subject);
+
+	return state != NULL && state->acked &&
+		state->incident == item->notice.state.incident;
+}
+
+static void service_plan(struct cred_service *service, struct outbox_item *item)
+{
+	pool_t pool = pool_datastack_create();
+
+	if (item_is_acked(service, item)) {
+		outbox_drop(service->outbox, item, ioloop_time);
+		return;
+	}
+	if ((service->audience.channels & AUDIENCE_WEBHOOK) != 0) {
+		outbox_row_add(service->outbox, item, "", AUDIENCE_WEBHOOK,
+			       ioloop_time);
+	}
+	item->plan_time = ioloop_time + USERDB_RETRY_SECS;
+	if (item->notice.kind == NOTICE_KIND_RECOVERY) {
+		item->planned = plan_told(service, pool, item);
+		return;
+	}
+	if (plan_owner(service, pool, item) < 0)
+		return;
+	item->planned = (item->groups & AUDIENCE_GROUP_HOLDERS) == 0 ||
+		plan_need_holders(service, pool, item);
+}
+
+static void service_plan_all(struct cred_service *service)
+{
+	struct outbox_iter *iter = outbox_iter_init(service->outbox);
+	struct outbox_item *item;
+
+	while ((item = outbox_iter_next(iter)) != NULL) {
+		if (item->planned || item->plan_time > ioloop_time)
+			continue;
+		T_BEGIN {
+			service_plan(service, item);
+		} T_END;
+	}
+	outbox_iter_deinit(&iter);
+}
+
+/*
+ * Channels that are given what they tell
+ */
+
+struct service_telling {
+	struct cred_service *service;
+	uint64_t incident;
+	unsigned int said, channel;
+	char *recipient;
+};
+
+static enum journal_result result_get(enum channel_result result)
+{
+	switch (result) {
+	case CHANNEL_TOLD:
+		return JOURNAL_RESULT_TOLD;
+	case CHANNEL_LATER:
+		return JOURNAL_RESULT_WAITING;
+	case CHANNEL_FAILED:
+		return JOURNAL_RESULT_FAILED;
+	}
+	i_unreached();
+}
+
+static void
+telling_log(const struct service_telling *telling,
+	    const struct channel_answer *answer)
+{
+	const char *text;
+
+	text = t_strdup_printf("Notice %llu.%u to %s: %s",
+		(unsigned long long)telling->incident, telling->said,
+		*telling->recipient == '\0' ? "webhook" :
+		str_sanitize(telling->recipient, 128),
+		answer->error == NULL ? "told" : answer->error);
+	if (answer->result == CHANNEL_TOLD)
+		e_debug(telling->service->event, "%s", text);
+	else if (answer->result == CHANNEL_LATER)
+		e_warning(telling->service->event, "%s (tried again)", text);
+	else
+		e_error(telling->service->event, "%s (given up)", text);
+}
+
+/* The notice has made room for a newer one: who was told is remembered. */
+static void telling_late(const struct service_telling *telling)
+{
+	struct cred_service *service = telling->service;
+	struct journal_entry entry;
+
+	outbox_told(service->outbox, telling->incident, telling->recipient);
+	i_zero(&entry);
+	entry.kind = JOURNAL_KIND_SEEN;
+	entry.seen.incident = telling->incident;
+	entry.seen.said = telling->said;
+	entry.seen.recipient = telling->recipient;
+	entry.seen.channel = telling->channel;
+	entry.seen.result = JOURNAL_RESULT_TOLD;
+	entry.seen.time = ioloop_time;
+	cred_service_append(service, &entry);
+}
+
+static void
+telling_end(struct service_telling *telling, const struct channel_answer *answer)
+{
+	struct cred_service *service = telling->service;
+	struct outbox_row *row;
+
+	row = outbox_row_find(service->outbox, telling->incident, telling->said,
+			      telling->recipient, telling->channel);
+	if (row != NULL && row->busy) {
+		outbox_row_end(service->outbox, row,
+			       result_get(answer->result), answer->retry_secs,
+			       ioloop_time);
+		service->stats.results[row->result]++;
+		cred_service_append_row(service, row);
+	} else if (answer->result == CHANNEL_TOLD) {
+		telling_late(telling);
+	}
+}
+
+static void
+service_answered(const struct channel_answer *answer, void *context)
+{
+	struct service_telling *telling = context;
+
+	T_BEGIN {
+		telling_log(telling, answer);
+		telling_end(telling, answer);
+	} T_END;
+	telling->service->busy--;
+	i_free(telling->recipient);
+	i_free(telling);
+}
+
+struct channel *
+cred_service_channel(struct cred_service *service, unsigned int kind)
+{
+	if (service->mail != NULL && (service->mail->kinds & kind) != 0)
+		return service->mail;
+	if (service->webhook != NULL && (service->webhook->kinds & kind) != 0)
+		return service->webhook;
+	return NULL;
+}
+
+static void
+row_hand_over(struct cred_service *service, struct outbox_row *row,
+	      const struct audience_user *user)
+{
+	const struct notice *notice = &row->item->notice;
+	struct channel *channel = cred_service_channel(service, row->channel);
+	const struct channel_telling telling = {
+		.notice = notice,
+		.user = user,
+		.channel = row->channel,
+		.id = cred_service_id(notice),
+	};
+	struct service_telling *context = i_new(struct service_telling, 1);
+
+	context->service = service;
+	context->incident = notice->state.incident;
+	context->said = notice->state.said;
+	context->channel = row->channel;
+	context->recipient = i_strdup(row->recipient);
+	outbox_row_begin(row);
+	service->busy++;
+	channel->v.tell(channel, &telling, service_answered, context);
+}
+
+static void row_end(struct cred_service *service, struct outbox_row *row,
+		    enum journal_result result)
+{
+	outbox_row_end(service->outbox, row, result, 0, ioloop_time);
+	service->stats.results[row->result]++;
+	cred_service_append_row(service, row);
+}
+
+static const char *const *
+usable_addresses(pool_t pool, const struct audience_user *user,
+		 const char *broken)
+{
+	const char *const *address;
+	ARRAY_TYPE(const_string) usable;
+
+	p_array_init(&usable, pool, 4);
+	for (address = user->addresses; *address != NULL; address++) {
+		if (audience_address_is_usable(*address, broken))
+			array_push_back(&usable, address);
+	}
+	array_append_zero(&usable);
+	return array_front(&usable);
+}
+
+/* What was true when the notice was made does not count any more.
+   Returns 1 if the row's user is to be told by now, 0 if not, -1 if that is
+   not known. */
+static int
+row_user(struct cred_service *service, pool_t pool,
+	 const struct outbox_row *row, struct audience_user *user_r)
+{
+	struct holders_user user;
+	int ret;
+
+	ret = holders_lookup(service->holders, pool, row->recipient, &user);
+	if (ret <= 0)
+		return ret;
+	*user_r = user.audience;
+	/* ours is the name that counts */
+	user_r->name = row->recipient;
+	user_r->addresses = usable_addresses(pool, user_r,
+		broken_address(&row->item->notice));
+	return (item_tells(service, row->item, user_r) & row->channel) != 0 ?
+		1 : 0;
+}
+
+static void row_tell(struct cred_service *service, struct outbox_row *row)
+{
+	struct audience_user user;
+	int ret;
+
+	if (*row->recipient == '\0') {
+		row_hand_over(service, row, NULL);
+		return;
+	}
+	ret = row_user(service, pool_datastack_create(), row, &user);
+	if (ret < 0)
+		outbox_row_postpone(row, ioloop_time + USERDB_RETRY_SECS);
+	else if (ret == 0)
+		row_end(service, row, JOURNAL_RESULT_DROPPED);
+	else
+		row_hand_over(service, row, &user);
+}
+
+static void service_tell_rows(struct cred_service *service)
+{
+	unsigned int kinds = service->audience.channels &
+		(AUDIENCE_MAIL | AUDIENCE_MAIL_OUTSIDE | AUDIENCE_WEBHOOK);
+	ARRAY_TYPE(outbox_row) rows;
+	struct outbox_row *const *row;
+
+	t_array_init(&rows, 16);
+	outbox_due_rows(service->outbox, kinds, ioloop_time, &rows);
+	array_foreach(&rows, row) {
+		if (service->busy >= MAX_BUSY)
+			break;
+		T_BEGIN {
+			row_tell(service, *row);
+		} T_END;
+	}
+}
+
+void cred_service_tell(struct cred_service *service)
+{
+	service->tell_wanted = FALSE;
+	service_plan_all(service);
+	T_BEGIN {
+		service_tell_rows(service);
+	} T_END;
+}
+
+/*
+ * Sessions
+ */
+
+static void
+service_feed_check(void *context, uint64_t number, const char *name, uid_t uid)
+{
+	struct cred_service *service = context;
+	struct holders_user user;
+	int ret;
+
+	T_BEGIN {
+		ret = holders_lookup(service->holders, pool_datastack_create(),
+				     name, &user);
+	} T_END;
+	feed_admit(service->feed, number, ret > 0 && user.uid == uid);
+}
+
+static void
+service_flash(struct cred_service *service, uint64_t number,
+	      struct outbox_row *row)
+{
+	struct audience_user user;
+	int ret = row_user(service, pool_datastack_create(), row, &user);
+
+	if (ret == 0)
+		row_end(service, row, JOURNAL_RESULT_DROPPED);
+	if (ret > 0) {
+		const struct feed_notice flash = {
+			.id = cred_service_id(&row->item->notice),
+			.text = cred_service_line(service, &row->item->notice, &user),
+			.channel = FEED_FLASH,
+		};
+
+		(void)feed_tell(service->feed, number, &flash);
+	}
+}
+
+static void
+service_feed_subscribed(void *context, const struct feed_session_info *info)
+{
+	struct cred_service *service = context;
+	struct outbox_row *row, *next;
+
+	row = outbox_recipient_rows(service->outbox, info->user);
+	for (; row != NULL; row = next) {
+		next = row->next;
+		if (row->channel != AUDIENCE_FLASH)
+			continue;
+		T_BEGIN {
+			service_flash(service, info->number, row);
+		} T_END;
+	}
+}
+
+/* Live is never waited for: what a session shows of it is known by then. */
+static void
+service_feed_shown(void *context, const struct feed_session_info *info,
+		   const char *id, enum feed_channel feed_channel)
+{
+	struct cred_service *service = context;
+	unsigned int said, channel = feed_channel == FEED_FLASH ?
+		AUDIENCE_FLASH : AUDIENCE_LIVE;
+	struct outbox_item *item;
+	struct outbox_row *row;
+	uint64_t incident;
+
+	if (!id_parse(id, &incident, &said))
+		return;
+	item = outbox_find(service->outbox, incident);
+	if (item == NULL || item->notice.state.said != said)
+		return;
+	outbox_row_add(service->outbox, item, info->user, channel, ioloop_time);
+	row = outbox_row_find(service->outbox, incident, said, info->user,
+			      channel);
+	if (row->result == JOURNAL_RESULT_WAITING)
+		row_end(service, row, JOURNAL_RESULT_TOLD);
+}
+
+static void service_feed_closed(void *context ATTR_UNUSED)
+{
+	master_service_client_connection_destroyed(master_service);
+}
+
+const struct feed_callbacks cred_service_feed_callbacks = {
+	.check = service_feed_check,
+	.subscribed = service_feed_subscribed,
+	.shown = service_feed_shown,
+	.closed = service_feed_closed,
+};
+
+void cred_service_take_back(struct cred_service *service,
+			    const struct outbox_item *item)
+{
+	const char *id = cred_service_id(&item->notice);
+	struct outbox_row *const *row;
+
+	array_foreach(&item->rows, row) {
+		if (*(*row)->recipient != '\0')
+			feed_gone(service->feed, (*row)->recipient, id);
+	}
+}
+
+/*
+ * Channels
+ */
+
+static struct channel_tls service_tls(const struct cred_service *service)
+{
+	const struct channel_tls tls = {
+		.ca_file = service->set->cred_notify_ca_file,
+		.ca_dir = service->set->cred_notify_ca_dir,
+	};
+
+	return tls;
+}
+
+static void service_init_mail(struct cred_service *service)
+{
+	const struct cred_settings *set = service->set;
+	const char *lmtp = set->cred_notify_lmtp, *error;
+	const struct channel_mail_settings mail_set = {
+		.lmtp_path = *lmtp == '\0' || *lmtp == '/' ? lmtp :
+			t_strconcat(service->base_dir, "/", lmtp, NULL),
+		.submission_host = set->submission_host,
+		.submission_ssl = set->submission_ssl,
+		.sendmail_path = set->sendmail_path,
+		.tls = service_tls(service),
+		.from = set->cred_notify_mail_from,
+		.hostname = set->hostname,
+		.base_url = set->cred_notify_base_url,
+		.language = set->cred_notify_language,
+		.journal_id = journal_id(service->journal),
+		.timeout_secs = CHANNEL_TIMEOUT_SECS,
+		.max_in_flight = 5,
+	};
+
+	service->mail = channel_mail_init(&mail_set, service->event, &error);
+	if (service->mail == NULL)
+		e_error(service->event, "No mail is sent: %s", error);
+}
+
+/* Returns 0, or -1 and error_r. The secret is without the file's last LF. */
+static int secret_read(const char *path, char secret_r[SECRET_MAX + 1],
+		       const char **error_r)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t ret;
+
+	if (fd < 0) {
+		*error_r = t_strdup_printf("open(%s) failed: %m", path);
+		return -1;
+	}
+	ret = read(fd, secret_r, SECRET_MAX);
+	if (ret < 0)
+		*error_r = t_strdup_printf("read(%s) failed: %m", path);
+	else if (ret == SECRET_MAX)
+		*error_r = t_strdup_printf("%s is too long", path);
+	i_close_fd(&fd);
+	if (ret < 0 || ret == SECRET_MAX)
+		return -1;
+	secret_r[ret] = '\0';
+	secret_r[strcspn(secret_r, "\r\n")] = '\0';
+	return 0;
+}
+
+static void service_init_webhook(struct cred_service *service)
+{
+	const struct cred_settings *set = service->set;
+	char secret[SECRET_MAX + 1];
+	const char *error;
+	const struct channel_webhook_settings hook_set = {
+		.url = set->cred_notify_webhook_url,
+		.secret = secret,
+		.language = set->cred_notify_language,
+		.base_url = set->cred_notify_base_url,
+		.journal_id = journal_id(service->journal),
+		.tls = service_tls(service),
+		.dns_client_socket_path = t_strconcat(service->base_dir,
+						      "/dns-client", NULL),
+		.timeout_secs = CHANNEL_TIMEOUT_SECS,
+		.max_retry_secs = 60*60,
+		.max_in_flight = 5,
+	};
+
+	if (secret_read(set->cred_notify_webhook_secret_file, secret,
+			&error) == 0) {
+		service->webhook = channel_webhook_init(&hook_set,
+							service->event, &error);
+	}
+	safe_memset(secret, 0, sizeof(secret));
+	if (service->webhook == NULL)
+		e_error(service->event, "The webhook is not called: %s", error);
+}
+
+/* A channel that does not work is not waited for. */
+void cred_service_init_channels(struct cred_service *service)
+{
+	unsigned int wanted = service->audience.channels;
+	unsigned int mail = AUDIENCE_MAIL | AUDIENCE_MAIL_OUTSIDE;
+	unsigned int work = AUDIENCE_FLASH | AUDIENCE_LIVE;
+
+	if ((wanted & mail) != 0)
+		service_init_mail(service);
+	if ((wanted & AUDIENCE_WEBHOOK) != 0)
+		service_init_webhook(service);
+	if (service->mail != NULL)
+		work |= service->mail->kinds;
+	if (service->webhook != NULL)
+		work |= service->webhook->kinds;
+	service->audience.channels &= work;
+}
+
+void cred_service_deinit_channels(struct cred_service *service)
+{
+	if (service->mail != NULL)
+		service->mail->v.deinit(service->mail);
+	if (service->webhook != NULL)
+		service->webhook->v.deinit(service->webhook);
+	i_assert(service->busy == 0);
+}

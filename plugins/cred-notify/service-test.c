@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "lib.h"
+#include "array.h"
+#include "ioloop.h"
+#include "str-sanitize.h"
+#include "dovecot-compat.h"
+#include "core/notice-text.h"
+#include "service-private.h"
+
+/* A notice that is none: that all is well with an account called "Test". It
+   leaves no trace in table, outbox and journal. */
+
+struct cred_test;
+
+/* one channel's telling; lives until it is answered */
+struct test_telling {
+	/* NULL = nobody wants to know any more */
+	struct cred_test *test;
+	struct cred_service *service;
+	const char *name;
+};
+
+struct cred_test {
+	struct cred_service *service;
+	pool_t pool;
+	struct notice notice;
+	struct audience_user user;
+	unsigned int tells;
+	cred_test_callback_t *callback;
+	void *context;
+	struct timeout *to;
+	ARRAY(struct test_telling *) tellings;
+};
+
+static const struct {
+	const char *name;
+	unsigned int channel;
+} pushed[] = {
+	{ "mail", AUDIENCE_MAIL },
+	{ "outside", AUDIENCE_MAIL_OUTSIDE },
+	{ "webhook", AUDIENCE_WEBHOOK },
+};
+
+static void test_finish(struct cred_test *test)
+{
+	cred_test_callback_t *callback = test->callback;
+	void *context = test->context;
+
+	cred_service_test_cancel(&test);
+	callback(NULL, NULL, context);
+}
+
+static void test_forget(struct cred_test *test, struct test_telling *telling)
+{
+	struct test_telling *const *other;
+
+	array_foreach(&test->tellings, other) {
+		if (*other == telling) {
+			array_delete(&test->tellings,
+				     array_foreach_idx(&test->tellings, other),
+				     1);
+			break;
+		}
+	}
+}
+
+static void
+test_answered(const struct channel_answer *answer, void *context)
+{
+	struct test_telling *telling = context;
+	struct cred_test *test = telling->test;
+
+	telling->service->busy--;
+	if (test != NULL) {
+		test->callback(telling->name, answer->result == CHANNEL_TOLD ?
+			       "told" : answer->error, test->context);
+		test_forget(test, telling);
+		if (array_count(&test->tellings) == 0)
+			test_finish(test);
+	}
+	i_free(telling);
+}
+
+static void
+test_push(struct cred_test *test, const char *name, unsigned int kind)
+{
+	struct cred_service *service = test->service;
+	struct channel *channel = cred_service_channel(service, kind);
+	const struct channel_telling what = {
+		.notice = &test->notice,
+		.user = kind == AUDIENCE_WEBHOOK ? NULL : &test->user,
+		.channel = kind,
+		.id = cred_service_id(&test->notice),
+	};
+	struct test_telling *telling;
+
+	if (channel == NULL)
+		return;
+	telling = i_new(struct test_telling, 1);
+	telling->test = test;
+	telling->service = service;
+	telling->name = name;
+	array_push_back(&test->tellings, &telling);
+	service->busy++;
+	channel->v.tell(channel, &what, test_answered, telling);
+}
+
+static void test_live(struct cred_test *test)
+{
+	const struct feed_notice live = {
+		.id = cred_service_id(&test->notice),
+		.text = cred_service_line(test->service, &test->notice,
+					  &test->user),
+		.channel = FEED_LIVE,
+	};
+	unsigned int count;
+
+	count = feed_tell_user(test->service->feed, test->user.name, &live);
+	test->callback("live", t_strdup_printf("%u sessions", count),
+		       test->context);
+}
+
+static void test_run(struct cred_test *test)
+{
+	unsigned int i;
+
+	timeout_remove(&test->to);
+	if ((test->tells & AUDIENCE_LIVE) != 0)
+		test_live(test);
+	for (i = 0; i < N_ELEMENTS(pushed); i++) {
+		if ((test->tells & pushed[i].channel) != 0)
+			test_push(test, pushed[i].name, pushed[i].channel);
+	}
+	if (array_count(&test->tellings) == 0)
+		test_finish(test);
+}
+
+static void test_init_notice(struct cred_test *test)
+{
+	struct notice_state *state = &test->notice.state;
+
+	test->notice.kind = NOTICE_KIND_RECOVERY;
+	state->subject.origin = NOTICE_ORIGIN_ACCOUNT;
+	state->subject.user = test->user.name;
+	state->subject.account = "test";
+	state->label = "Test";
+	/* no trouble is called that, and no second test */
+	state->incident = (uint64_t)ioloop_timeval.tv_sec * 1000000 +
+		ioloop_timeval.tv_usec;
+	state->said = 0;
+	state->first_time = state->last_time = ioloop_time;
+	state->ok_time = state->told_time = ioloop_time;
+}
+
+struct cred_test *
+cred_service_test(struct cred_service *service, const char *user,
+		  cred_test_callback_t *callback, void *context,
+		  const char **error_r)
+{
+	pool_t pool = pool_alloconly_create("cred test", 1024);
+	struct holders_user found;
+	struct cred_test *test;
+	int ret;
+
+	ret = holders_lookup(service->holders, pool, user, &found);
+	if (ret <= 0) {
+		*error_r = t_strdup_printf(ret < 0 ? "userdb does not answer "
+			"for user %s" : "user %s does not exist",
+			str_sanitize(user, 128));
+		pool_unref(&pool);
+		return NULL;
+	}
+	test = p_new(pool, struct cred_test, 1);
+	test->pool = pool;
+	test->service = service;
+	test->user = found.audience;
+	test_init_notice(test);
+	test->tells = (audience_tells(&service->audience, &test->notice,
+				      AUDIENCE_GROUP_OWNER, &test->user, TRUE,
+				      "") |
+		       AUDIENCE_WEBHOOK) & service->audience.channels;
+	test->callback = callback;
+	test->context = context;
+	i_array_init(&test->tellings, 4);
+	test->to = timeout_add_short(0, test_run, test);
+	return test;
+}
+
+void cred_service_test_cancel(struct cred_test **_test)
+{
+	struct cred_test *test = *_test;
+	struct test_telling *const *telling;
+	pool_t pool;
+
+	if (test == NULL)
+		return;
+	*_test = NULL;
+	array_foreach(&test->tellings, telling)
+		(*telling)->test = NULL;
+	array_free(&test->tellings);
+	timeout_remove(&test->to);
+	pool = test->pool;
+	pool_unref(&pool);
+}
