@@ -353,6 +353,7 @@ void feed_accept(struct feed *feed, int fd)
 		feed->callbacks->closed(feed->context);
 		return;
 	}
+	net_set_nonblock(fd, TRUE);
 	session = i_new(struct feed_conn, 1);
 	session->feed = feed;
 	session->number = ++feed->last_number;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "imap-common.h"
+#include "str.h"
 #include "ostream.h"
 #include "module-context.h"
 #include "mail-user.h"
@@ -13,6 +14,11 @@
 /* How soon to look again whether the end of a long answer was sent */
 #define DOOR_BLOCKED_MSECS 100
 
+/* What Dovecot forgets of a session that it hibernates, in front of its own
+   state: 'S' if it is secured, 'K' if its client is skipped, LF */
+#define DOOR_STATE "cred-notify:"
+#define DOOR_STATE_SIZE (strlen(DOOR_STATE) + 3)
+
 struct door {
 	union imap_module_context module_ctx;
 	struct client *client;
@@ -21,6 +27,7 @@ struct door {
 	struct imap_show *show;
 	struct imap_feed *feed;
 	struct timeout *to_show, *to_id;
+	bool secured:1, unhibernated:1, skipped:1;
 };
 
 static MODULE_CONTEXT_DEFINE_INIT(door_module, &imap_module_register);
@@ -89,6 +96,7 @@ static void door_show(struct door *door)
 
 	timeout_remove(&door->to_show);
 	if (imap_show_is_skipped(door->show)) {
+		door->skipped = TRUE;
 		door_close(door);
 		return;
 	}
@@ -141,10 +149,12 @@ static void door_open(struct door *door)
 		.word = FEED_SUB,
 		.user = user->username,
 		.session = user->session_id == NULL ? "" : user->session_id,
-		.secured = compat_conn_is_secured(&user->conn),
-		.unhibernated = compat_client_unhibernated(client),
+		.secured = door->secured,
+		.unhibernated = door->unhibernated,
 	};
 
+	if (door->skipped || !imap_show_is_wanted(&door->set, door->secured))
+		return;
 	door->show = imap_show_init(&door->set);
 	door->feed = imap_feed_init(t_strdup_printf("%s/"FEED_SOCKET,
 						    user->set->base_dir),
@@ -168,11 +178,11 @@ static void door_client_init(struct client *client)
 	if (cred_settings_imap_get(client->pool, client->user, &door->set,
 				   &error) < 0) {
 		e_error(client->event, "cred-notify: %s", error);
+		door->set.mode = IMAP_SHOW_NO;
 		return;
 	}
-	if (imap_show_is_wanted(&door->set,
-				compat_conn_is_secured(&client->user->conn)))
-		door_open(door);
+	door->secured = compat_conn_is_secured(&client->user->conn);
+	door_open(door);
 }
 
 static void door_client_destroy(struct client *client, const char *reason)
@@ -193,8 +203,33 @@ static int door_state_export(struct client *client, bool internal,
 		*error_r = "cred-notify: cred_notify_imap_hibernate";
 		return 0;
 	}
+	if (internal) {
+		str_printfa(dest, DOOR_STATE"%c%c\n",
+			    door->secured ? 'S' : '-',
+			    door->skipped ? 'K' : '-');
+	}
 	return door->module_ctx.super.state_export(client, internal, dest,
 						   error_r);
+}
+
+/* Awake again, after init(). */
+static ssize_t
+door_state_import(struct client *client, bool internal,
+		  const unsigned char *data, size_t size, const char **error_r)
+{
+	struct door *door = DOOR_CONTEXT(client);
+
+	if (!internal || size < DOOR_STATE_SIZE ||
+	    memcmp(data, DOOR_STATE, strlen(DOOR_STATE)) != 0)
+		return door->module_ctx.super.state_import(client, internal,
+							   data, size, error_r);
+	data += strlen(DOOR_STATE);
+	door->secured = data[0] == 'S';
+	door->skipped = data[1] == 'K';
+	door->unhibernated = TRUE;
+	door_close(door);
+	door_open(door);
+	return DOOR_STATE_SIZE;
 }
 
 static void door_client_created(struct client **clientp)
@@ -207,6 +242,7 @@ static void door_client_created(struct client **clientp)
 	client->v.init = door_client_init;
 	client->v.destroy = door_client_destroy;
 	client->v.state_export = door_state_export;
+	client->v.state_import = door_state_import;
 	MODULE_CONTEXT_SET(client, door_module, door);
 
 	if (next_client_created != NULL)

@@ -19,7 +19,7 @@ from rig.system import HERE
 SOCKET = "cred-notify"
 ALERT = b"* OK [ALERT] "
 # the file of the tests gives each line of a session so long
-PATIENCE = 30
+PATIENCE = 8
 
 PLUGIN = {
     "2.3": """

@@ -349,12 +349,13 @@ def test_after_hibernation(scratch):
         asleep(dovecot, service)
         assert service.notice("anna", "1.1", "flash", "Good morning.") == 0
         session.done(tag)
-        assert session.alert() == "Good morning."
-        [first, again] = service.wait("sub", count=2)
+        # perhaps before IDLE's end
+        while not session.alerts():
+            session.line()
+        assert session.alerts() == ["Good morning."]
+        first, again = service.wait("sub", count=2)
         assert first[2] == again[2] != ""
-        # 2.3 does not say
-        assert again[4] == ("new" if HERE.release == "2.3"
-                            else "unhibernated")
+        assert again[3:] == ("secured", "unhibernated")
         session.idle()
         service.notice("anna", "1.2", "live", "Live.")
         assert session.alert() == "Live."
@@ -451,7 +452,7 @@ def test_what_was_shown_is_not_shown_again(dovecot):
 
 def test_another_service_on_the_socket(dovecot):
     """Rubbish, or a later protocol: an error in the log, and nothing else."""
-    dovecot.log.allow("Received wrong socket type|VERSION line")
+    dovecot.log.allow("Connected to wrong socket type|VERSION line")
     with Peer(dovecot.socket("stats-writer")):
         pass
     os.symlink(dovecot.socket("stats-writer"), dovecot.socket("cred-notify"))
@@ -528,13 +529,13 @@ def test_connections_are_few(dovecot):
         assert service.count() == 5
         silent[0].subscribe("anna")
         service.wait("sub", count=1)
-        for _ in range(3):
-            stranger = peer()
-            stranger.subscribe("anna")
-            service.wait("sub", count=min(3, len(service.seen("sub")) + 1))
-            silent.append(stranger)
+        for number in (2, 3):
+            peer().subscribe("anna")
+            service.wait("sub", count=number)
         # anna's fourth
-        assert silent[-1].is_closed()
+        fourth = peer()
+        fourth.subscribe("anna")
+        assert fourth.is_closed()
         wait_for(lambda: service.count() == 7)
         assert len(service.seen("sub", "anna")) == 3
 
