@@ -18,8 +18,8 @@ from rig.system import HERE
 
 SOCKET = "cred-notify"
 ALERT = b"* OK [ALERT] "
-# the file of the tests gives each line of a session so long
-PATIENCE = 8
+# seconds that each line of a session may take
+PATIENCE = 30
 
 PLUGIN = {
     "2.3": """
