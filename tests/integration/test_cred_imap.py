@@ -560,11 +560,12 @@ def test_one_that_does_not_read_is_dropped(service):
 @pytest.mark.soak
 def test_many_sessions(scratch):
     count = 300
-    dovecot = always(scratch)
+    # with TLS each would take a login process, too
+    dovecot = always(scratch, cred_notify_imap_cleartext="yes")
     dovecot.configure("mail_max_userip_connections = 0\n")
     dovecot.restart()
     with Service(dovecot) as service, contextlib.ExitStack() as stack:
-        sessions = [stack.enter_context(Session(dovecot))
+        sessions = [stack.enter_context(Session(dovecot, tls=False))
                     for _ in range(count)]
         service.wait("sub", count=count)
         start = time.monotonic()
