@@ -24,13 +24,11 @@ static void replay_incident(struct replay *replay, uint64_t incident)
 static void replay_quiet(struct replay *replay,
 			 const struct notice_subject *subject)
 {
-	T_BEGIN {
-		ARRAY_TYPE(notice) notices;
+	ARRAY_TYPE(notice) notices;
 
-		t_array_init(&notices, 1);
-		(void)notice_table_clear(replay->table, subject,
-					 pool_datastack_create(), &notices);
-	} T_END;
+	cred_service_notices_init(replay->service, &notices);
+	(void)notice_table_clear(replay->table, subject,
+				 replay->service->notices_pool, &notices);
 }
 
 static void replay_entry(const struct journal_entry *entry, void *context)

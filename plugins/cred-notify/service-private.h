@@ -45,6 +45,8 @@ struct cred_service {
 	/* tellings that a channel has */
 	unsigned int busy;
 
+	/* of the notices that one call makes */
+	pool_t notices_pool;
 	struct timeout *to_tick, *to_flush;
 	/* there may be something to tell at the end of this turn */
 	bool tell_wanted;
@@ -59,6 +61,9 @@ struct cred_service {
 
 /* service.c */
 
+/* Where notices go that are taken down at once. */
+void cred_service_notices_init(struct cred_service *service,
+			       ARRAY_TYPE(notice) *notices_r);
 /* Take down what happened to subjects: notices (may be empty), and what is
    known of subject now. */
 void cred_service_keep(struct cred_service *service,

@@ -233,10 +233,10 @@ item_is_acked(struct cred_service *service, const struct outbox_item *item)
 		state->incident == item->notice.state.incident;
 }
 
-static void service_plan(struct cred_service *service, struct outbox_item *item)
+static void
+service_plan(struct cred_service *service, pool_t pool,
+	     struct outbox_item *item)
 {
-	pool_t pool = pool_datastack_create();
-
 	if (item_is_acked(service, item)) {
 		outbox_drop(service->outbox, item, ioloop_time);
 		return;
@@ -260,15 +260,18 @@ static void service_plan_all(struct cred_service *service)
 {
 	struct outbox_iter *iter = outbox_iter_init(service->outbox);
 	struct outbox_item *item;
+	pool_t pool = pool_alloconly_create("cred-notify plan", 1024);
 
 	while ((item = outbox_iter_next(iter)) != NULL) {
 		if (item->planned || item->plan_time > ioloop_time)
 			continue;
 		T_BEGIN {
-			service_plan(service, item);
+			service_plan(service, pool, item);
 		} T_END;
+		p_clear(pool);
 	}
 	outbox_iter_deinit(&iter);
+	pool_unref(&pool);
 }
 
 /*
@@ -445,7 +448,8 @@ row_user(struct cred_service *service, pool_t pool,
 		1 : 0;
 }
 
-static void row_tell(struct cred_service *service, struct outbox_row *row)
+static void
+row_tell(struct cred_service *service, pool_t pool, struct outbox_row *row)
 {
 	struct audience_user user;
 	int ret;
@@ -454,7 +458,7 @@ static void row_tell(struct cred_service *service, struct outbox_row *row)
 		row_hand_over(service, row, NULL);
 		return;
 	}
-	ret = row_user(service, pool_datastack_create(), row, &user);
+	ret = row_user(service, pool, row, &user);
 	if (ret < 0)
 		outbox_row_postpone(row, ioloop_time + USERDB_RETRY_SECS);
 	else if (ret == 0)
@@ -469,6 +473,7 @@ static void service_tell_rows(struct cred_service *service)
 		(AUDIENCE_MAIL | AUDIENCE_MAIL_OUTSIDE | AUDIENCE_WEBHOOK);
 	ARRAY_TYPE(outbox_row) rows;
 	struct outbox_row *const *row;
+	pool_t pool = pool_alloconly_create("cred-notify tell", 1024);
 
 	t_array_init(&rows, 16);
 	outbox_due_rows(service->outbox, kinds, ioloop_time, &rows);
@@ -476,9 +481,11 @@ static void service_tell_rows(struct cred_service *service)
 		if (service->busy >= MAX_BUSY)
 			break;
 		T_BEGIN {
-			row_tell(service, *row);
+			row_tell(service, pool, *row);
 		} T_END;
+		p_clear(pool);
 	}
+	pool_unref(&pool);
 }
 
 void cred_service_tell(struct cred_service *service)
@@ -499,21 +506,20 @@ service_feed_check(void *context, uint64_t number, const char *name, uid_t uid)
 {
 	struct cred_service *service = context;
 	struct holders_user user;
+	pool_t pool = pool_alloconly_create("cred-notify check", 1024);
 	int ret;
 
-	T_BEGIN {
-		ret = holders_lookup(service->holders, pool_datastack_create(),
-				     name, &user);
-	} T_END;
+	ret = holders_lookup(service->holders, pool, name, &user);
+	pool_unref(&pool);
 	feed_admit(service->feed, number, ret > 0 && user.uid == uid);
 }
 
 static void
-service_flash(struct cred_service *service, uint64_t number,
+service_flash(struct cred_service *service, pool_t pool, uint64_t number,
 	      struct outbox_row *row)
 {
 	struct audience_user user;
-	int ret = row_user(service, pool_datastack_create(), row, &user);
+	int ret = row_user(service, pool, row, &user);
 
 	if (ret == 0)
 		row_end(service, row, JOURNAL_RESULT_DROPPED);
@@ -533,6 +539,7 @@ service_feed_subscribed(void *context, const struct feed_session_info *info)
 {
 	struct cred_service *service = context;
 	struct outbox_row *row, *next;
+	pool_t pool = pool_alloconly_create("cred-notify flash", 1024);
 
 	row = outbox_recipient_rows(service->outbox, info->user);
 	for (; row != NULL; row = next) {
@@ -540,9 +547,11 @@ service_feed_subscribed(void *context, const struct feed_session_info *info)
 		if (row->channel != AUDIENCE_FLASH)
 			continue;
 		T_BEGIN {
-			service_flash(service, info->number, row);
+			service_flash(service, pool, info->number, row);
 		} T_END;
+		p_clear(pool);
 	}
+	pool_unref(&pool);
 }
 
 /* Live is never waited for: what a session shows of it is known by then. */

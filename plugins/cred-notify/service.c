@@ -76,6 +76,13 @@ service_notice(struct cred_service *service, const struct notice *notice)
 	service->tell_wanted = TRUE;
 }
 
+void cred_service_notices_init(struct cred_service *service,
+			       ARRAY_TYPE(notice) *notices_r)
+{
+	p_clear(service->notices_pool);
+	p_array_init(notices_r, service->notices_pool, 4);
+}
+
 void cred_service_notices(struct cred_service *service,
 			  const ARRAY_TYPE(notice) *notices)
 {
@@ -107,16 +114,13 @@ bool cred_service_ack(struct cred_service *service,
 bool cred_service_clear(struct cred_service *service,
 			const struct notice_subject *subject)
 {
+	ARRAY_TYPE(notice) notices;
 	bool found;
 
-	T_BEGIN {
-		ARRAY_TYPE(notice) notices;
-
-		t_array_init(&notices, 1);
-		found = notice_table_clear(service->table, subject,
-					   pool_datastack_create(), &notices);
-		cred_service_notices(service, &notices);
-	} T_END;
+	cred_service_notices_init(service, &notices);
+	found = notice_table_clear(service->table, subject,
+				   service->notices_pool, &notices);
+	cred_service_notices(service, &notices);
 	return found;
 }
 
@@ -144,9 +148,9 @@ service_fact(struct cred_service *service, const struct notice_fact *fact,
 
 	if (fact_is_repeated(service, fact, now))
 		return;
-	t_array_init(&notices, 1);
+	cred_service_notices_init(service, &notices);
 	if (notice_table_fact(service->table, fact, now,
-			      pool_datastack_create(), &notices))
+			      service->notices_pool, &notices))
 		cred_service_keep(service, &fact->subject);
 	cred_service_notices(service, &notices);
 }
@@ -377,14 +381,12 @@ static void service_drop_done(struct cred_service *service)
 
 static void service_tick(struct cred_service *service)
 {
-	T_BEGIN {
-		ARRAY_TYPE(notice) notices;
+	ARRAY_TYPE(notice) notices;
 
-		t_array_init(&notices, 4);
-		notice_table_tick(service->table, ioloop_time,
-				  pool_datastack_create(), &notices);
-		cred_service_notices(service, &notices);
-	} T_END;
+	cred_service_notices_init(service, &notices);
+	notice_table_tick(service->table, ioloop_time, service->notices_pool,
+			  &notices);
+	cred_service_notices(service, &notices);
 	service_drop_done(service);
 	service->tell_wanted = TRUE;
 	cred_service_flush_later(service);
@@ -463,6 +465,8 @@ int cred_service_init(const struct cred_settings *set, const char *base_dir,
 	service->set = set;
 	service->base_dir = p_strdup(pool, base_dir);
 	service->event = event_create(NULL);
+	service->notices_pool = pool_alloconly_create("cred-notify notices",
+						      1024);
 	cred_settings_audience(pool, set, &service->audience);
 	cred_settings_limits(set, &limits);
 	service_init_outbox(service);
@@ -505,5 +509,6 @@ void cred_service_deinit(struct cred_service **_service)
 		notice_table_deinit(&service->table);
 	outbox_deinit(&service->outbox);
 	event_unref(&service->event);
+	pool_unref(&service->notices_pool);
 	pool_unref(&service->pool);
 }

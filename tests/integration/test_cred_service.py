@@ -1,0 +1,316 @@
+"""cred-notify's service: failures become notices, notices are told, and what
+was acknowledged is never lost."""
+
+import contextlib
+import re
+
+import pytest
+
+from cred_imap_rig import Session
+from cred_service_rig import CredDovecot
+from rig import wait_for
+
+CAPABILITY = "cred_notify_capabilities=imapsync_credential_notifications"
+
+
+@pytest.fixture
+def cred(scratch):
+    """Not started."""
+    dovecot = CredDovecot(scratch)
+    dovecot.dovecot.add_user("anna")
+    return dovecot
+
+
+def test_wrong_passwords(cred):
+    cred.start()
+    cred.fail("anna", 2)
+    [counting] = cred.wait_list(1, "-a")
+    assert counting["phase"] == "counting" and cred.list() == []
+    cred.fail("anna")
+    [row] = cred.wait_list(1)
+    assert row["user"] == "anna" and row["account"] == ""
+    assert row["kind"] == "login" and row["class"] == "credential"
+    assert row["phase"] == "told" and row["acked"] == "no"
+    assert int(row["count"]) == 3 and int(row["said"]) == 1
+    [mail] = cred.wait_mails("anna", 1)
+    assert "anna" in mail["Subject"]
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["Return-Path"] in (None, "<>")
+    # more of the same is nothing new
+    cred.fail("anna", 5)
+    cred.wait_stat(records_login_fail=8)
+    with Session(cred.dovecot) as session:
+        assert "old password" in session.alert()
+        session.idle()
+        # the login was good: it is over, and said so by each channel once
+        assert "again" in session.alert()
+    assert cred.list() == []
+    cred.wait_mails("anna", 2)
+    with Session(cred.dovecot) as session:
+        assert "again" in session.alert()
+        cred.wait_stat(told=5)
+    with Session(cred.dovecot) as session:
+        session.command("NOOP")
+        assert session.alerts() == []
+    cred.wait_mails("anna", 2)
+    wait_for(lambda: cred.stat()["notices"] == 0, what="the end of it")
+
+
+def test_account_of_an_owner(cred):
+    cred.start()
+    with Session(cred.dovecot) as session, cred.producer() as producer:
+        # its subscription must be there before the notice
+        cred.wait_stat(sessions=1)
+        session.idle()
+        producer.trouble("anna/work", owner="anna", label="At work",
+                         hint="app_password")
+        alert = session.alert()
+        assert "At work" in alert
+        [row] = cred.list("anna")
+        assert row["account"] == "anna/work" and row["label"] == "At work"
+        assert row["class"] == "credential" and row["kind"] == "account"
+        assert row["hint"] == "app_password"
+        [mail] = cred.wait_mails("anna", 1)
+        assert "At work" in mail["Subject"]
+        text = mail.get_body(("plain",)).get_content()
+        assert "app password" in text
+        with Session(cred.dovecot) as other:
+            assert other.alert() == alert
+        producer.send("account-clear", account="anna/work", owner="anna",
+                      label="At work")
+        producer.wait_acked()
+        assert "again" in session.alert()
+    assert cred.list() == []
+    cred.wait_mails("anna", 2)
+
+
+def test_ack_and_clear(cred):
+    cred.start()
+    with cred.producer() as producer:
+        producer.trouble("anna/work", owner="anna")
+        producer.trouble("anna/club", owner="anna")
+        cred.wait_mails("anna", 2)
+        cred.command("ack", code=64)
+        cred.command("ack", "berta", code=68)
+        [row] = cred.command("ack", "-i", "anna/work")
+        assert row["account"] == "anna/work"
+        assert {row["account"]: row["acked"] for row in cred.list()} == {
+            "anna/work": "yes", "anna/club": "no"}
+        # who knows is not told at the next login
+        with Session(cred.dovecot) as session:
+            session.command("NOOP")
+            cred.wait_stat(told=3)
+            assert len(session.alerts()) == 1
+        cred.kill()
+        assert {row["account"]: row["acked"] for row in cred.list()} == {
+            "anna/work": "yes", "anna/club": "no"}
+        producer.connect()
+        [row] = cred.command("clear", "-i", "anna/club")
+        assert [row["account"] for row in cred.list()] == ["anna/work"]
+        producer.send("account-clear", account="anna/work", owner="anna")
+        producer.wait_acked()
+        # of what was cleared nobody hears again
+        assert cred.list() == []
+        cred.wait_mails("anna", 3)
+
+
+def test_test(cred):
+    cred.start()
+    with Session(cred.dovecot) as session:
+        cred.wait_stat(sessions=1)
+        rows = {row["name"]: row["value"]
+                for row in cred.command("test", "anna")}
+        assert rows == {"live": "1 sessions", "mail": "told"}
+        session.command("NOOP")
+        assert "Test" in session.alerts()[0]
+    [mail] = cred.wait_mails("anna", 1)
+    assert "Test" in mail["Subject"]
+    cred.command("test", "nobody", code=67)
+    assert cred.list("-a") == []
+
+
+def test_api(cred):
+    cred.start()
+    with cred.producer() as producer:
+        producer.trouble("anna/work", owner="anna")
+    [row] = cred.dovecot.api("credNotifyList", user="anna")
+    assert row["account"] == "anna/work" and row["count"] == 3
+    [row] = cred.dovecot.api("credNotifyAck", account="anna/work")
+    [row] = cred.dovecot.api("credNotifyList", all=True)
+    assert row["acked"] == "yes"
+    assert cred.dovecot.api("credNotifyStat")
+    cred.dovecot.api("credNotifyRefresh")
+    cred.dovecot.api("credNotifyTest", user="anna")
+    cred.dovecot.api("credNotifyClear", account="anna/work")
+    assert cred.dovecot.api("credNotifyList") == []
+
+
+def holders(cred, names):
+    for name in names:
+        cred.dovecot.add_user(name, fields=(CAPABILITY,))
+
+
+def test_account_of_nobody(cred):
+    """Three may look after it; one of them may not any more when it is well
+    again."""
+    holders(cred, ("berta", "carla", "dora"))
+    cred.start()
+    rows = {row["name"]: row["value"] for row in cred.command("refresh")}
+    assert rows["users"] == "4" and rows["holders"] == "3"
+    with cred.producer() as producer:
+        producer.trouble("info@example.org/work", label="Info")
+        for name in "berta", "carla", "dora":
+            [mail] = cred.wait_mails(name, 1)
+            assert "Info" in mail["Subject"]
+            with Session(cred.dovecot, name) as session:
+                assert "Info" in session.alert()
+        assert cred.mails("anna") == []
+        cred.wait_stat(told=6)
+        cred.dovecot.users["carla"].fields = ()
+        cred.dovecot.add_user("emma", fields=(CAPABILITY,))
+        producer.send("account-clear", account="info@example.org/work",
+                      label="Info")
+        producer.wait_acked()
+        for name in "berta", "dora":
+            cred.wait_mails(name, 2)
+            with Session(cred.dovecot, name) as session:
+                assert "again" in session.alert()
+        with Session(cred.dovecot, "carla") as session:
+            session.command("NOOP")
+            assert session.alerts() == []
+        cred.wait_mails("carla", 1)
+        assert cred.mails("emma") == cred.mails("anna") == []
+    assert cred.list() == []
+
+
+def test_revoked_between_notice_and_login(cred):
+    holders(cred, ("berta", "carla"))
+    cred.start()
+    with cred.producer() as producer:
+        producer.trouble("info@example.org/work", label="Info")
+    cred.wait_mails("carla", 1)
+    cred.dovecot.users["carla"].fields = ()
+    cred.dovecot.add_user("dora")
+    with Session(cred.dovecot, "carla") as session:
+        session.command("NOOP")
+        cred.wait_stat(dropped=1)
+        assert session.alerts() == []
+    with Session(cred.dovecot, "berta") as session:
+        assert "Info" in session.alert()
+
+
+def test_nobody_holds_it_yet(cred):
+    cred.start()
+    with cred.producer() as producer:
+        producer.trouble("info@example.org/work", label="Info")
+    cred.dovecot.log.allow("nobody holds the capability")
+    wait_for(lambda: cred.dovecot.log.lines("nobody holds the capability"))
+    holders(cred, ("berta",))
+    cred.command("refresh")
+    cred.kill()
+    cred.wait_mails("berta", 1)
+
+
+@pytest.mark.parametrize("how", ("restart", "kill"))
+def test_what_was_told_stays_told(cred, how):
+    cred.start()
+    with cred.producer() as producer:
+        producer.trouble("anna/work", owner="anna", label="At work")
+        cred.wait_mails("anna", 1)
+        [before] = cred.list()
+        if how == "kill":
+            cred.kill()
+        else:
+            cred.dovecot.restart()
+        [after] = cred.list()
+        assert after == before
+        # nothing is told twice, and what was not told yet is
+        with Session(cred.dovecot) as session:
+            assert "At work" in session.alert()
+        producer.connect()
+        producer.send("account-clear", account="anna/work", owner="anna")
+        producer.wait_acked()
+    cred.wait_mails("anna", 2)
+
+
+def test_kill_under_load(scratch):
+    """Each of 300 accounts is in trouble: all are told of, and none twice,
+    though the service is killed again and again."""
+    cred = CredDovecot(scratch, cred_notify_channels="flash",
+                       cred_notify_user_cap=1000)
+    cred.dovecot.add_user("anna")
+    cred.start()
+    with cred.producer() as producer:
+        for number in range(300):
+            for age in 2400, 1200, 0:
+                producer.send("account-fail", age, account=f"anna/{number}",
+                              owner="anna", since=1, **{"class": "credential"})
+            if number % 60 == 30:
+                producer.read()
+                cred.kill()
+        producer.wait_acked()
+    rows = cred.list()
+    assert sorted(int(row["account"].split("/")[1]) for row in rows) == \
+        list(range(300))
+    assert {(row["count"], row["said"]) for row in rows} == {("3", "1")} or \
+        {(row["count"], row["said"]) for row in rows} == {(3, 1)}
+    incidents = {row["incident"] for row in rows}
+    assert len(incidents) == 300
+    assert cred.stat()["notices"] == 300
+
+
+def test_mail_waits_for_lmtp(cred):
+    """What cannot be delivered is tried again."""
+    cred.dovecot.configure("service lmtp {\n  client_limit = 1\n}\n")
+    cred.start()
+    cred.dovecot.log.allow("tried again")
+    socket = cred.dovecot.socket("lmtp")
+    import os
+    os.rename(socket, socket + ".away")
+    with cred.producer() as producer:
+        producer.trouble("anna/work", owner="anna", label="At work")
+    cred.wait_stat(retried=1)
+    assert cred.mails("anna") == []
+    os.rename(socket + ".away", socket)
+    cred.wait_mails("anna", 1)
+
+
+def test_not_named_in_protocols(scratch):
+    cred = CredDovecot(scratch)
+    cred.dovecot.add_user("anna")
+    cred.dovecot.configure("protocols = imap lmtp")
+    cred.dovecot.start()
+    assert cred.pids() == []
+    cred.fail("anna", 3)
+    with contextlib.closing(cred.dovecot.imap("anna")) as client:
+        client.shutdown()
+    done = cred.dovecot.doveadm("cred-notify", "list")
+    assert done.code == 75 and "not running" in done.err
+
+
+@pytest.mark.parametrize("setting,error", (
+    ("cred_notify_chanels = mail", "cred_notify_chanels"),
+    ("cred_notify_channels = smoke", "no channel is called smoke"),
+    ("cred_notify_channels = webhook", "cred_notify_webhook_url is empty"),
+    ("cred_notify_thresholds = dns=1/2", "dns=1/2: neither"),
+    ("cred_notify_own_networks = here", "no network: here"),
+    ("cred_notify_attack_users = 99", "must be 2 to 8: 99")))
+def test_settings_that_are_wrong(cred, setting, error):
+    cred.dovecot.configure(setting)
+    cred.dovecot.write_configuration()
+    import subprocess
+    done = subprocess.run(cred.dovecot._command(
+        "doveconf", "-c", cred.dovecot.conf), capture_output=True, text=True)
+    assert done.returncode != 0 and error in done.stderr
+
+
+def test_settings_have_names(cred):
+    cred.dovecot.write_configuration()
+    import subprocess
+    done = subprocess.run(cred.dovecot._command(
+        "doveconf", "-a", "-c", cred.dovecot.conf), capture_output=True,
+        text=True, check=True)
+    assert re.search("^cred_notify_give_up = 4 days", done.stdout, re.M)
+    assert re.search("^cred_notify_channels = flash live mail", done.stdout,
+                     re.M)
+    assert re.search(r"^service cred-notify \{", done.stdout, re.M)
