@@ -20,6 +20,7 @@
 
 /* What we are asked to wait for may come when the asker is gone. */
 struct control_refresh {
+	struct cred_service *service;
 	struct asker *asker;
 };
 
@@ -333,6 +334,7 @@ static void control_refreshed(bool ok, void *context)
 	struct control_refresh *refresh = context;
 	struct asker *asker = refresh->asker;
 
+	cred_service_users_looked_at(ok, refresh->service);
 	i_free(refresh);
 	if (asker == NULL)
 		return;
@@ -349,6 +351,7 @@ static void
 control_refresh(struct asker *asker, const char *const *args ATTR_UNUSED)
 {
 	asker->refresh = i_new(struct control_refresh, 1);
+	asker->refresh->service = asker->service;
 	asker->refresh->asker = asker;
 	holders_refresh(asker->service->holders, TRUE, control_refreshed,
 			asker->refresh);

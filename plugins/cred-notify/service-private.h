@@ -102,6 +102,9 @@ void cred_service_init_channels(struct cred_service *service);
 void cred_service_deinit_channels(struct cred_service *service);
 /* Look who is to be told, and tell whoever can be told now. */
 void cred_service_tell(struct cred_service *service);
+/* After all users were looked at: a holders_callback_t, context is the
+   service. */
+void cred_service_users_looked_at(bool ok, void *context);
 /* Sessions were told of it, and it holds no more. */
 void cred_service_take_back(struct cred_service *service,
 			    const struct outbox_item *item);

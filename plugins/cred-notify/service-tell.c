@@ -180,7 +180,7 @@ plan_told(struct cred_service *service, pool_t pool, struct outbox_item *item)
 	return TRUE;
 }
 
-static void service_holders_looked(bool ok, void *context)
+void cred_service_users_looked_at(bool ok, void *context)
 {
 	struct cred_service *service = context;
 	struct outbox_iter *iter = outbox_iter_init(service->outbox);
@@ -209,7 +209,7 @@ plan_need_holders(struct cred_service *service, pool_t pool,
 	    ioloop_time >= service->holders_old_until) {
 		item->plan_time = ioloop_time + NOBODY_RETRY_SECS;
 		holders_refresh(service->holders, FALSE,
-				service_holders_looked, service);
+				cred_service_users_looked_at, service);
 		return FALSE;
 	}
 	/* who is named by the configuration is known in any case */

@@ -482,6 +482,8 @@ int cred_service_init(const struct cred_settings *set, const char *base_dir,
 	service_init_feed(service, trusted_uid);
 	service->control = control_init(service);
 	service->to_tick = timeout_add(TICK_MSECS, service_tick, service);
+	/* before sessions are back: they have been told of what is old */
+	cred_service_tell(service);
 	return 0;
 }
 

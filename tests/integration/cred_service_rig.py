@@ -87,8 +87,17 @@ class CredDovecot:
         with AuthClient(self.dovecot.socket("auth-client")) as client:
             for _ in range(times):
                 self._sessions += 1
-                assert not client.plain(user, "wrong",
+                # a good login from elsewhere would say nothing of this one
+                assert not client.plain(user, "wrong", ip="127.0.0.1",
                                         session=f"s{self._sessions}")
+
+    def wait_userdb(self, user, holds):
+        """Dovecot looks at its file of users once in a second."""
+        def knows():
+            done = self.dovecot.doveadm("user", user)
+            return done.code == 0 and \
+                ("imapsync_credential_notifications" in done.out) == holds
+        wait_for(knows, what=f"what userdb says of {user}")
 
     def mails(self, user):
         """Subjects in the user's INBOX."""
