@@ -66,8 +66,9 @@ static void mail_job_next(struct mail_job *job)
 {
 	struct mail_channel *mail = job->mail;
 
-	timeout_remove(&job->to);
+	/* callbacks of what is aborted find "to" in place, and start none */
 	mail_send_abort(job);
+	timeout_remove(&job->to);
 	mail_job_merge(job);
 	if (++job->pos < array_count(&job->letters)) {
 		mail_job_start(job);
