@@ -101,18 +101,16 @@ json_find(pool_t pool, struct json_parser *parser, const char *name)
 	return value;
 }
 
-int channel_dovecot_json_get(pool_t pool, const void *json, size_t size,
-			     const char *name, const char **value_r)
+const char *channel_dovecot_json_get(pool_t pool, const void *json, size_t size,
+				     const char *name)
 {
 	struct istream *input = i_stream_create_from_data(json, size);
 	struct json_parser *parser = json_parser_init(input);
-	const char *error;
+	const char *value, *error;
 	int ret;
 
-	*value_r = json_find(pool, parser, name);
+	value = json_find(pool, parser, name);
 	ret = json_parser_deinit(&parser, &error);
 	i_stream_unref(&input);
-	if (ret < 0)
-		return -1;
-	return *value_r != NULL ? 1 : 0;
+	return ret < 0 ? NULL : value;
 }

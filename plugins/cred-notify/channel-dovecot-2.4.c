@@ -117,20 +117,18 @@ json_find(pool_t pool, struct json_istream *input, const char *name)
 	return value;
 }
 
-int channel_dovecot_json_get(pool_t pool, const void *json, size_t size,
-			     const char *name, const char **value_r)
+const char *channel_dovecot_json_get(pool_t pool, const void *json, size_t size,
+				     const char *name)
 {
 	struct istream *data = i_stream_create_from_data(json, size);
 	struct json_istream *input =
 		json_istream_create_object(data, NULL, 0);
-	const char *error;
+	const char *value, *error;
 	int ret;
 
-	*value_r = json_find(pool, input, name);
+	value = json_find(pool, input, name);
 	ret = json_istream_finish(&input, &error);
 	i_assert(ret != 0);
 	i_stream_unref(&data);
-	if (ret < 0)
-		return -1;
-	return *value_r != NULL ? 1 : 0;
+	return ret < 0 ? NULL : value;
 }

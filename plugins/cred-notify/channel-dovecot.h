@@ -37,9 +37,9 @@ void channel_dovecot_submit_input(struct smtp_submit_input *input_r,
 				  const struct channel_tls *tls,
 				  struct event *event_parent);
 
-/* Find a member that is a string in a JSON object. Returns 1; 0 if there is
-   none; -1 if that is no JSON object. value_r lives in pool. */
-int channel_dovecot_json_get(pool_t pool, const void *json, size_t size,
-			     const char *name, const char **value_r);
+/* Find a member that is a string in a JSON object. Returned in pool; NULL if
+   there is none, or that is no JSON object. */
+const char *channel_dovecot_json_get(pool_t pool, const void *json, size_t size,
+				     const char *name);
 
 #endif

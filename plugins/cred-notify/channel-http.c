@@ -225,9 +225,9 @@ static void web_ack(struct web_ask *ask)
 	const char *id;
 	int ret;
 
-	if (channel_dovecot_json_get(pool_datastack_create(), ask->body->data,
-				     ask->body->used, "id", &id) <= 0 ||
-	    !http_ask_id_is_valid(id)) {
+	id = channel_dovecot_json_get(pool_datastack_create(), ask->body->data,
+				      ask->body->used, "id");
+	if (id == NULL || !http_ask_id_is_valid(id)) {
 		web_refuse(ask, 400, "Bad Request", "no id of a notice");
 		return;
 	}

@@ -49,7 +49,7 @@ struct channel_http_item {
 	const struct notice *notice;
 	/* see channel.h */
 	const char *id;
-	/* the user's: "de" */
+	/* the user's: "de"; "" = English */
 	const char *language;
 };
 
