@@ -6,7 +6,7 @@
 #include "iostream-ssl.h"
 #include "istream.h"
 #include "json-parser.h"
-#include "smtp-submit.h"
+#include "smtp-client.h"
 #include "dovecot-compat.h"
 #include "channel-dovecot.h"
 
@@ -68,13 +68,12 @@ channel_dovecot_http_server(const struct channel_dovecot_server *set,
 	return http_server_init(&http_set);
 }
 
-void channel_dovecot_submit_input(struct smtp_submit_input *input_r,
-				  const struct channel_tls *tls,
-				  struct event *event_parent)
+struct smtp_client *
+channel_dovecot_smtp_client(struct smtp_client_settings *set,
+			    const struct channel_tls *tls)
 {
-	i_zero(input_r);
-	input_r->event_parent = event_parent;
-	input_r->ssl = ssl_settings(tls);
+	set->ssl = ssl_settings(tls);
+	return smtp_client_init(set);
 }
 
 static const char *

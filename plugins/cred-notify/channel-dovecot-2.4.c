@@ -7,7 +7,7 @@
 #include "istream.h"
 #include "json-istream.h"
 #include "settings.h"
-#include "smtp-submit.h"
+#include "smtp-client.h"
 #include "dovecot-compat.h"
 #include "channel-dovecot.h"
 
@@ -95,12 +95,17 @@ channel_dovecot_http_server(const struct channel_dovecot_server *set,
 	return server;
 }
 
-void channel_dovecot_submit_input(struct smtp_submit_input *input_r,
-				  const struct channel_tls *tls ATTR_UNUSED,
-				  struct event *event_parent)
+struct smtp_client *
+channel_dovecot_smtp_client(struct smtp_client_settings *set,
+			    const struct channel_tls *tls)
 {
-	i_zero(input_r);
-	input_r->event_parent = event_parent;
+	const struct ssl_iostream_settings *ssl_set = ssl_settings_create(tls);
+	struct smtp_client *client;
+
+	set->ssl = ssl_set;
+	client = smtp_client_init(set);
+	settings_free(ssl_set);
+	return client;
 }
 
 static const char *

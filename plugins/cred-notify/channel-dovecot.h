@@ -5,7 +5,8 @@
 
 struct http_client;
 struct http_server;
-struct smtp_submit_input;
+struct smtp_client;
+struct smtp_client_settings;
 
 /* What the two Dovecots' libraries call otherwise in more than names. */
 
@@ -32,10 +33,10 @@ struct http_server *
 channel_dovecot_http_server(const struct channel_dovecot_server *set,
 			    struct event *event_parent);
 
-/* 2.4 has what is needed for TLS from the settings behind event_parent. */
-void channel_dovecot_submit_input(struct smtp_submit_input *input_r,
-				  const struct channel_tls *tls,
-				  struct event *event_parent);
+/* set->ssl is filled in. */
+struct smtp_client *
+channel_dovecot_smtp_client(struct smtp_client_settings *set,
+			    const struct channel_tls *tls);
 
 /* Find a member that is a string in a JSON object. Returned in pool; NULL if
    there is none, or that is no JSON object. */

@@ -3,9 +3,13 @@
 
 #include "channel-mail.h"
 
+/* as Dovecot's submission_host has it */
+#define CHANNEL_MAIL_DEFAULT_PORT 25
+
 struct smtp_address;
 struct smtp_client;
 struct smtp_client_connection;
+struct smtp_client_transaction;
 struct smtp_submit;
 
 /* one mail to one address */
@@ -36,7 +40,9 @@ struct mail_job {
 	enum channel_result result;
 	const char *error;
 
-	struct smtp_client_connection *lmtp;
+	struct smtp_client_connection *conn;
+	struct smtp_client_transaction *trans;
+	/* by sendmail_path */
 	struct smtp_submit *submit;
 	/* frees what cannot be freed where its end is heard of, and goes on */
 	struct timeout *to;

@@ -12,7 +12,6 @@
 #include "smtp-reply.h"
 #include "smtp-submit.h"
 #include "dovecot-compat.h"
-#include "channel-dovecot.h"
 #include "channel-mail-private.h"
 
 /* One letter on its way. lib-smtp must not be freed inside its callbacks:
@@ -24,10 +23,10 @@ static const struct mail_letter *mail_letter(struct mail_job *job)
 }
 
 /*
- * LMTP
+ * LMTP and SMTP
  */
 
-static void lmtp_answered(struct mail_job *job, enum channel_smtp_step step,
+static void smtp_answered(struct mail_job *job, enum channel_smtp_step step,
 			  const struct smtp_reply *reply)
 {
 	/* what follows good answers is the end, and that one counts */
@@ -38,81 +37,115 @@ static void lmtp_answered(struct mail_job *job, enum channel_smtp_step step,
 }
 
 static void
-lmtp_mail_replied(const struct smtp_reply *reply, struct mail_job *job)
+smtp_mail_replied(const struct smtp_reply *reply, struct mail_job *job)
 {
-	lmtp_answered(job, CHANNEL_SMTP_OPEN, reply);
+	smtp_answered(job, CHANNEL_SMTP_OPEN, reply);
 }
 
 static void
-lmtp_rcpt_replied(const struct smtp_reply *reply, struct mail_job *job)
+smtp_rcpt_replied(const struct smtp_reply *reply, struct mail_job *job)
 {
-	lmtp_answered(job, CHANNEL_SMTP_RCPT, reply);
+	smtp_answered(job, CHANNEL_SMTP_RCPT, reply);
 }
 
-/* LMTP answers once for each recipient: of these there is one. */
+/* LMTP answers once for each recipient, SMTP for all: there is one. */
 static void
-lmtp_data_replied(const struct smtp_reply *reply, struct mail_job *job)
+smtp_data_replied(const struct smtp_reply *reply, struct mail_job *job)
 {
-	lmtp_answered(job, CHANNEL_SMTP_DATA, reply);
+	smtp_answered(job, CHANNEL_SMTP_DATA, reply);
 }
 
 static void
-lmtp_last_replied(const struct smtp_reply *reply ATTR_UNUSED,
+smtp_last_replied(const struct smtp_reply *reply ATTR_UNUSED,
 		  struct mail_job *job ATTR_UNUSED)
 {
 }
 
-static void lmtp_transaction_over(struct mail_job *job)
+static void smtp_transaction_over(struct mail_job *job)
 {
 	mail_letter_done(job);
 }
 
-static void lmtp_transact(struct mail_job *job)
+static void smtp_transact(struct mail_job *job)
 {
 	const struct mail_letter *letter = mail_letter(job);
 	struct smtp_client_transaction *trans;
 	struct istream *input;
 
-	trans = smtp_client_transaction_create(job->lmtp, NULL, NULL, 0,
-					       lmtp_transaction_over, job);
-	smtp_client_transaction_start(trans, lmtp_mail_replied, job);
+	trans = smtp_client_transaction_create(job->conn, NULL, NULL, 0,
+					       smtp_transaction_over, job);
+	job->trans = trans;
+	smtp_client_transaction_start(trans, smtp_mail_replied, job);
 	smtp_client_transaction_add_rcpt(trans, letter->rcpt, NULL,
-					 lmtp_rcpt_replied, lmtp_data_replied,
+					 smtp_rcpt_replied, smtp_data_replied,
 					 job);
 	input = i_stream_create_from_data(letter->text, strlen(letter->text));
-	smtp_client_transaction_send(trans, input, lmtp_last_replied, job);
+	smtp_client_transaction_send(trans, input, smtp_last_replied, job);
 	i_stream_unref(&input);
 }
 
 /* A server that is not there, or that greets us with a refusal, says nothing
    about the recipient. */
 static void
-lmtp_login_replied(const struct smtp_reply *reply, struct mail_job *job)
+smtp_login_replied(const struct smtp_reply *reply, struct mail_job *job)
 {
 	if (smtp_reply_is_success(reply)) {
-		lmtp_transact(job);
+		smtp_transact(job);
 		return;
 	}
-	lmtp_answered(job, CHANNEL_SMTP_OPEN, reply);
+	smtp_answered(job, CHANNEL_SMTP_OPEN, reply);
 	mail_letter_done(job);
 }
 
-static void lmtp_send(struct mail_job *job)
+static struct smtp_client_connection *connect_unix(struct mail_channel *mail)
 {
-	struct mail_channel *mail = job->mail;
+	struct smtp_client_connection *conn;
 
-	job->lmtp = smtp_client_connection_create_unix(mail->client,
+	conn = smtp_client_connection_create_unix(mail->client,
 		SMTP_PROTOCOL_LMTP, mail->set.lmtp_path, NULL);
 	/* lib-smtp asks whether the address that failed was the last one, also
 	   when there are none, and then asserts */
-	job->lmtp->ips_count = 1;
-	smtp_client_connection_connect(job->lmtp,
-		(smtp_client_command_callback_t *)lmtp_login_replied, job);
+	conn->ips_count = 1;
+	return conn;
+}
+
+static enum smtp_client_connection_ssl_mode ssl_mode(const char *name)
+{
+	if (strcasecmp(name, "smtps") == 0 ||
+	    strcasecmp(name, "submissions") == 0)
+		return SMTP_CLIENT_SSL_MODE_IMMEDIATE;
+	if (strcasecmp(name, "starttls") == 0)
+		return SMTP_CLIENT_SSL_MODE_STARTTLS;
+	return SMTP_CLIENT_SSL_MODE_NONE;
+}
+
+static struct smtp_client_connection *connect_host(struct mail_channel *mail)
+{
+	const char *host;
+	in_port_t port;
+
+	/* was looked at by channel_mail_init() */
+	if (net_str2hostport(mail->set.submission_host,
+			     CHANNEL_MAIL_DEFAULT_PORT, &host, &port) < 0)
+		i_unreached();
+	return smtp_client_connection_create(mail->client, SMTP_PROTOCOL_SMTP,
+		host, port, ssl_mode(mail->set.submission_ssl), NULL);
+}
+
+static void smtp_send(struct mail_job *job)
+{
+	job->conn = job->local ? connect_unix(job->mail) :
+		connect_host(job->mail);
+	smtp_client_connection_connect(job->conn,
+		(smtp_client_command_callback_t *)smtp_login_replied, job);
 }
 
 /*
- * Submission
+ * Sendmail
  */
+
+/* smtp-submit would also do the former, but it has no way to stop: it asserts
+   that a mail on its way came to an end. */
 
 static void
 submit_over(const struct smtp_submit_result *result, struct mail_job *job)
@@ -134,12 +167,10 @@ static void submit_send(struct mail_job *job)
 
 	i_zero(&submit_set);
 	submit_set.hostname = set->hostname;
-	submit_set.submission_host = set->submission_host;
-	submit_set.submission_ssl = set->submission_ssl;
 	submit_set.submission_timeout = set->timeout_secs;
 	submit_set.sendmail_path = set->sendmail_path;
-	channel_dovecot_submit_input(&input, &set->tls,
-				     job->mail->channel.event);
+	i_zero(&input);
+	input.event_parent = job->mail->channel.event;
 
 	job->submit = smtp_submit_init_simple(&input, &submit_set, NULL);
 	smtp_submit_add_rcpt(job->submit, letter->rcpt);
@@ -154,8 +185,8 @@ static void submit_send(struct mail_job *job)
 
 void mail_send(struct mail_job *job)
 {
-	if (job->local)
-		lmtp_send(job);
+	if (job->local || *job->mail->set.submission_host != '\0')
+		smtp_send(job);
 	else
 		submit_send(job);
 }
@@ -163,8 +194,9 @@ void mail_send(struct mail_job *job)
 void mail_send_abort(struct mail_job *job)
 {
 	/* callbacks it still has change nothing: there is an answer */
-	if (job->lmtp != NULL)
-		smtp_client_connection_close(&job->lmtp);
+	smtp_client_transaction_destroy(&job->trans);
+	if (job->conn != NULL)
+		smtp_client_connection_close(&job->conn);
 	if (job->submit != NULL)
 		smtp_submit_deinit(&job->submit);
 }

@@ -11,7 +11,10 @@
 #include "dovecot-compat.h"
 #include "core/notice-text.h"
 #include "core/text-safe.h"
+#include "channel-dovecot.h"
 #include "channel-mail-private.h"
+
+#include <ctype.h>
 
 #define ERROR_MAX_LENGTH 512
 
@@ -126,19 +129,31 @@ static void mail_job_refuse(struct mail_job *job, enum channel_result result,
  * Letters
  */
 
-/* Whoever reads userdb knows all kinds of names; SMTP has no line ends. */
+static bool mail_is_domain(const char *domain)
+{
+	for (; *domain != '\0'; domain++) {
+		if (!i_isalnum(*domain) && strchr(".-_:[]", *domain) == NULL)
+			return FALSE;
+	}
+	return domain[-1] != '@';
+}
+
+/* A userdb has all kinds of names. SMTP has ASCII without line ends, which
+   lib-smtp takes for granted; it quotes what is left of the domain. */
 static struct smtp_address *mail_rcpt(pool_t pool, const char *address)
 {
 	const char *p, *domain = strrchr(address, '@');
 
 	for (p = address; *p != '\0'; p++) {
-		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+		if (*p < 0x20 || *p >= 0x7f)
 			return NULL;
 	}
 	if (*address == '\0' || domain == address)
 		return NULL;
 	if (domain == NULL)
 		return smtp_address_create(pool, address, NULL);
+	if (!mail_is_domain(domain + 1))
+		return NULL;
 	return smtp_address_create(pool, t_strdup_until(address, domain),
 				   domain + 1);
 }
@@ -284,6 +299,8 @@ static void mail_settings_dup(pool_t pool, struct channel_mail_settings *set)
 	set->sendmail_path = p_strdup(pool, set->sendmail_path);
 	set->tls.ca_file = p_strdup(pool, set->tls.ca_file);
 	set->tls.ca_dir = p_strdup(pool, set->tls.ca_dir);
+	set->dns_client_socket_path =
+		p_strdup(pool, set->dns_client_socket_path);
 	set->from = p_strdup(pool, set->from);
 	set->hostname = p_strdup(pool, set->hostname);
 	set->base_url = p_strdup(pool, set->base_url);
@@ -298,8 +315,44 @@ static struct smtp_client *mail_client_init(struct mail_channel *mail)
 	set.my_hostname = mail->set.hostname;
 	set.connect_timeout_msecs = mail->set.timeout_secs * 1000;
 	set.command_timeout_msecs = mail->set.timeout_secs * 1000;
+	if (*mail->set.dns_client_socket_path != '\0') {
+		set.dns_client_socket_path =
+			mail->set.dns_client_socket_path;
+	}
 	set.event_parent = mail->channel.event;
-	return smtp_client_init(&set);
+	return channel_dovecot_smtp_client(&set, &mail->set.tls);
+}
+
+static int
+mail_settings_check(const struct channel_mail_settings *set,
+		    const char **error_r)
+{
+	const char *host;
+	in_port_t port;
+
+	if (!text_safe_is_address(set->from)) {
+		*error_r = t_strdup_printf("no plain address: %s", set->from);
+		return -1;
+	}
+	if (*set->submission_host != '\0' &&
+	    net_str2hostport(set->submission_host, CHANNEL_MAIL_DEFAULT_PORT,
+			     &host, &port) < 0) {
+		*error_r = t_strdup_printf("no host and port: %s",
+					   set->submission_host);
+		return -1;
+	}
+	return 0;
+}
+
+static unsigned int mail_kinds(const struct channel_mail_settings *set)
+{
+	unsigned int kinds = 0;
+
+	if (*set->lmtp_path != '\0')
+		kinds |= AUDIENCE_MAIL;
+	if (*set->submission_host != '\0' || *set->sendmail_path != '\0')
+		kinds |= AUDIENCE_MAIL_OUTSIDE;
+	return kinds;
 }
 
 struct channel *
@@ -309,10 +362,8 @@ channel_mail_init(const struct channel_mail_settings *set,
 	struct mail_channel *mail;
 	pool_t pool;
 
-	if (!text_safe_is_address(set->from)) {
-		*error_r = t_strdup_printf("no plain address: %s", set->from);
+	if (mail_settings_check(set, error_r) < 0)
 		return NULL;
-	}
 	pool = pool_alloconly_create("cred-notify mail channel", 1024);
 	mail = p_new(pool, struct mail_channel, 1);
 	mail->pool = pool;
@@ -321,10 +372,7 @@ channel_mail_init(const struct channel_mail_settings *set,
 	mail->channel.v.name = "mail";
 	mail->channel.v.deinit = mail_deinit;
 	mail->channel.v.tell = mail_tell;
-	if (*set->lmtp_path != '\0')
-		mail->channel.kinds |= AUDIENCE_MAIL;
-	if (*set->submission_host != '\0' || *set->sendmail_path != '\0')
-		mail->channel.kinds |= AUDIENCE_MAIL_OUTSIDE;
+	mail->channel.kinds = mail_kinds(set);
 	mail->channel.event = event_create(event_parent);
 	event_set_append_log_prefix(mail->channel.event, "mail: ");
 	mail->client = mail_client_init(mail);

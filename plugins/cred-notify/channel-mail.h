@@ -19,6 +19,9 @@ struct channel_mail_settings {
 	   host if there is one, else through the program; both "" = none */
 	const char *submission_host, *submission_ssl, *sendmail_path;
 	struct channel_tls tls;
+	/* of Dovecot's dns-client; "" = the system looks addresses up, and all
+	   else waits */
+	const char *dns_client_socket_path;
 	/* of the header From */
 	const char *from;
 	/* our name; what Message-IDs end in, and users without a domain */
@@ -34,7 +37,7 @@ struct channel_mail_settings {
 	unsigned int max_in_flight;
 };
 
-/* Returns NULL and error_r if from is no address. */
+/* Returns NULL and error_r if from or submission_host is no address. */
 struct channel *
 channel_mail_init(const struct channel_mail_settings *set,
 		  struct event *event_parent, const char **error_r);

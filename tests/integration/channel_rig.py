@@ -19,10 +19,12 @@ from rig import tool, wait_for
 class Channels:
     """The driver. Lines it says are kept; settings are its arguments."""
 
-    def __init__(self, **settings):
+    def __init__(self, uid=None, **settings):
         words = [f"{name}={value}" for name, value in settings.items()]
+        as_user = ["setpriv", f"--reuid={uid}", f"--regid={uid}",
+                   "--clear-groups"] if uid else []
         self._process = subprocess.Popen(
-            [tool("cred-channel"), *words], text=True, stdin=subprocess.PIPE,
+            [*as_user, tool("cred-channel"), *words], text=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.said, self._errors = [], []
         self._readers = [
@@ -122,11 +124,14 @@ class SmtpSink:
     replies: {command: reply}, for RCPT also {"RCPT <address>": reply}; a reply
     of None hangs, "" hangs up. With path it speaks LMTP on a unix socket."""
 
-    def __init__(self, path=None, **replies):
+    def __init__(self, path=None, ssl_context=None, starttls=False,
+                 **replies):
         self.replies = {key.replace("_", " "): value
                         for key, value in replies.items()}
-        self.path = path
-        self.mails, self.open, self.most_open = [], 0, 0
+        self.path, self.ssl_context = path, ssl_context
+        self.starttls = starttls
+        # transactions at once: now, and at most
+        self.mails, self.busy, self.most_busy = [], 0, 0
         self.let_go = threading.Event()
         self._lock = threading.Lock()
         if path is None:
@@ -157,28 +162,43 @@ class SmtpSink:
             raise ConnectionError
         connection.sendall(reply.encode() + b"\r\n")
 
-    def _serve(self, connection):
+    def _count(self, step):
         with self._lock:
-            self.open += 1
-            self.most_open = max(self.most_open, self.open)
-        try:
-            with connection, connection.makefile("rb") as lines:
-                self._talk(connection, lines)
-        except (ConnectionError, OSError):
-            pass
-        finally:
-            with self._lock:
-                self.open -= 1
+            self.busy += step
+            self.most_busy = max(self.most_busy, self.busy)
 
-    def _talk(self, connection, lines):
+    def _serve(self, connection):
+        try:
+            if self.ssl_context and self.starttls:
+                connection = self._start_tls(connection)
+            elif self.ssl_context:
+                connection = self.ssl_context.wrap_socket(
+                    connection, server_side=True)
+            with connection, connection.makefile("rb") as lines:
+                self._talk(connection, lines, not self.starttls)
+        except OSError:
+            pass
+
+    def _start_tls(self, connection):
+        connection.sendall(b"220 sink\r\n")
+        with connection.makefile("rb") as lines:
+            lines.readline()
+            connection.sendall(b"250-sink\r\n250 STARTTLS\r\n")
+            assert lines.readline() == b"STARTTLS\r\n"
+            connection.sendall(b"220 go on\r\n")
+        return self.ssl_context.wrap_socket(connection, server_side=True)
+
+    def _talk(self, connection, lines, greet):
         sender, rcpts = None, []
-        self._reply(connection, "CONNECT", "220 sink")
+        if greet:
+            self._reply(connection, "CONNECT", "220 sink")
         while line := lines.readline():
             words = line.decode().strip().split(":", 1)
             command = words[0].split(" ")[0].upper()
             address = words[1].split(">")[0].strip(" <") if words[1:] else ""
             if command == "MAIL":
                 sender = address
+                self._count(+1)
             elif command == "RCPT":
                 rcpts.append(address)
             if command == "DATA":
@@ -187,6 +207,7 @@ class SmtpSink:
                 while (line := lines.readline()) != b".\r\n":
                     text.append(line[1:] if line[:1] == b"." else line)
                 self.mails.append((sender, tuple(rcpts), b"".join(text)))
+                self._count(-1)
                 self._reply(connection, "END", "250 2.0.0 taken")
                 rcpts = []
             elif command == "QUIT":

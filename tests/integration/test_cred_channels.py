@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import base64
 import json
-import shutil
+import os
 import socket
 import ssl
 import threading
@@ -15,6 +15,7 @@ import time
 import pytest
 
 from rig import local_dovecot, wait_for
+from rig.scratch import MAIL_UID
 from channel_rig import Channels, Events, Receiver, SmtpSink, ask, basic
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -59,8 +60,8 @@ def test_mail_comes_into_the_inbox(dovecot):
             "told"
     first, second = inbox(dovecot, "anna")
     assert first["Return-Path"] in ("<>", None)
-    assert first["From"] == "<postmaster@example.org>"
-    assert first["To"] == "<anna@mx.example.org>"
+    assert first["From"] == "postmaster@example.org"
+    assert first["To"] == "anna@mx.example.org"
     assert first["Auto-Submitted"] == "auto-generated"
     assert first["Message-ID"].endswith("@mx.example.org>")
     assert second["References"] == first["Message-ID"]
@@ -68,7 +69,7 @@ def test_mail_comes_into_the_inbox(dovecot):
     assert first["Date"] == "Tue, 14 Nov 2023 22:13:21 +0000"
     assert [part.get_content_type() for part in first.walk()] == [
         "multipart/alternative", "text/plain", "text/html"]
-    assert "evil.example/" not in first.as_string()
+    assert "://evil" not in first.as_string()
     assert first["Subject"] != second["Subject"]
 
 
@@ -118,12 +119,15 @@ def test_lmtp_answers(scratch, replies, result):
         assert channels.told("mail", "bert")[0] == result
 
 
-def test_lmtp_error_is_one_harmless_line(scratch):
+@pytest.mark.parametrize("reply, expected", [
+    ("550 \x1b[31m", "later"),
+    ("550-5.1.1 one\r\n550 5.1.1 two", "failed"),
+    ("\r\n".join(["550-" + "x" * 80] * 50 + ["550 end"]), "failed")])
+def test_lmtp_error_is_one_harmless_line(scratch, reply, expected):
     path = str(scratch.path / "lmtp-sink")
-    with SmtpSink(path, RCPT="550 \x1b[31m" + "x" * 2000), \
-            Channels(lmtp=path) as channels:
+    with SmtpSink(path, RCPT=reply), Channels(lmtp=path) as channels:
         result, _retry, error = channels.told("mail", "anna")
-    assert result == "failed"
+    assert result == expected
     assert "\x1b" not in error and len(error) < 600
 
 
@@ -143,7 +147,7 @@ def test_five_mails_in_flight(scratch):
         sink.let_go.set()
         assert {channels.answer(number)[0] for number in numbers} == {"told"}
         assert len(sink.mails) == 20
-        assert sink.most_open <= 6
+        assert sink.most_busy <= 5
 
 
 def test_waiting_mails_are_bounded(scratch):
@@ -176,7 +180,9 @@ def test_stop_with_mails_in_flight(scratch):
         assert len(channels.find("answer")) == 7
 
 
-@pytest.mark.parametrize("user", ["an\x01na", "@example.org", ""])
+@pytest.mark.parametrize("user", [
+    "an\x01na", "@example.org", "", "m\u00fcller", "anna@",
+    "anna@x> SIZE=1", "anna@m\u00fcller.example"])
 def test_names_that_are_no_addresses(dovecot, user):
     with Channels(lmtp=dovecot.socket("lmtp")) as channels:
         result, _retry, error = channels.told("mail", user)
@@ -184,8 +190,8 @@ def test_names_that_are_no_addresses(dovecot, user):
                                    "no address that mail can be sent to")
 
 
-@pytest.mark.parametrize("user", ["o'neil x", "anna@example.org",
-                                  "a\"b", "m\u00fcller"])
+@pytest.mark.parametrize("user", [
+    "o'neil x", "anna@example.org", "a\"b", "a>b", "a@b@[127.0.0.1]"])
 def test_odd_names_reach_lmtp(scratch, user):
     path = str(scratch.path / "lmtp-sink")
     with SmtpSink(path) as sink, Channels(lmtp=path) as channels:
@@ -205,7 +211,7 @@ def test_mail_goes_outside():
     [(sender, rcpts, text)] = sink.mails
     assert (sender, rcpts) == ("", ("anna@example.net",))
     mail = email.message_from_bytes(text, policy=email.policy.default)
-    assert mail["To"] == "<anna@example.net>"
+    assert mail["To"] == "anna@example.net"
     assert mail["Auto-Submitted"] == "auto-generated"
 
 
@@ -235,18 +241,51 @@ def test_submission_that_is_not_there():
                 "later"
 
 
-@pytest.mark.skipif(not shutil.which("true"), reason="no true")
 @pytest.mark.parametrize("code, result", [(0, "told"), (75, "later")])
 def test_mail_goes_by_sendmail(scratch, code, result):
-    program, seen = scratch.path / "sendmail", scratch.path / "seen"
+    folder = scratch.path / "sendmail"
+    folder.mkdir()
+    os.chown(folder, MAIL_UID, MAIL_UID)
+    program, seen = folder / "sendmail", folder / "seen"
     program.write_text(f"#!/bin/sh\necho \"$@\" >{seen}\ncat >>{seen}\n"
                        f"exit {code}\n")
     program.chmod(0o755)
-    with Channels(sendmail=program) as channels:
+    # not as root: lib-program-client does not want to be
+    with Channels(sendmail=program, uid=MAIL_UID) as channels:
         assert channels.told("outside", "anna", "a@example.net")[0] == result
     first, rest = seen.read_text().split("\n", 1)
     assert first == "-i -f <> -- a@example.net"
     assert "Auto-Submitted: auto-generated" in rest
+
+
+def test_mail_stopped_while_sendmail_runs(scratch):
+    folder = scratch.path / "sendmail"
+    folder.mkdir()
+    os.chown(folder, MAIL_UID, MAIL_UID)
+    program, seen = folder / "sendmail", folder / "seen"
+    program.write_text(f"#!/bin/sh\ntouch {seen}\nexec sleep 60\n")
+    program.chmod(0o755)
+    with Channels(sendmail=program, uid=MAIL_UID, timeout=60) as channels:
+        number = channels.tell("outside", "anna", "a@example.net")
+        wait_for(seen.exists)
+        channels.close()
+        assert channels.answer(number) == \
+            ("later", 0, "the service is stopped")
+
+
+@pytest.mark.parametrize("mode", ["smtps", "starttls"])
+@pytest.mark.parametrize("hosts, result", [
+    (("DNS:localhost", "IP:127.0.0.1"), "told"),
+    (("DNS:other.example",), "later")])
+def test_submission_by_tls(scratch, mode, hosts, result):
+    cert, key = scratch.ca().issue("mx", hosts=hosts)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    with SmtpSink(ssl_context=context, starttls=mode == "starttls") as sink, \
+            Channels(submission_host=f"localhost:{sink.port}", timeout=5,
+                     submission_ssl=mode, ca=scratch.ca().cert) as channels:
+        assert channels.told("outside", "anna", "a@example.net")[0] == result
+    assert len(sink.mails) == (result == "told")
 
 
 # -- webhook
@@ -280,7 +319,7 @@ def test_webhook_is_signed():
     assert said["data"]["id"] == "7.1"
     assert said["data"]["user"] == "anna"
     assert said["data"]["class"] == "credential"
-    assert "evil.example/" not in body.decode()
+    assert "://evil" not in body.decode()
 
 
 def test_webhook_by_two_secrets():
@@ -443,7 +482,7 @@ def test_notices_of_the_user_alone(web):
     first, second = said["notices"]
     assert first["kind"] == "trouble" and second["kind"] == "recovery"
     assert first["user"] == "anna" and first["count"] == 3
-    assert "evil.example/" not in json.dumps(said)
+    assert "://evil" not in json.dumps(said)
     assert headers["Cache-Control"] == "no-store"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Access-Control-Allow-Origin"] is None

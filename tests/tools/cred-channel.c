@@ -408,6 +408,7 @@ static void tool_set_default(struct tool *tool)
 	tool->mail_set = (struct channel_mail_settings){
 		.lmtp_path = "", .submission_host = "", .submission_ssl = "",
 		.sendmail_path = "", .tls.ca_file = "", .tls.ca_dir = "",
+		.dns_client_socket_path = "",
 		.from = "postmaster@example.org", .hostname = "mx.example.org",
 		.base_url = "https://admin.example.org/", .language = "en",
 		.journal_id = 0x1234, .timeout_secs = 10, .max_in_flight = 5,
