@@ -39,7 +39,7 @@ channel_dovecot_http_client(const struct channel_dovecot_client *set,
 	}
 	http_set.ssl = ssl_settings(&set->tls);
 	http_set.user_agent = "cred-notify";
-	http_set.max_parallel_connections = set->max_connections;
+	http_set.max_parallel_connections = 1;
 	http_set.no_auto_redirect = TRUE;
 	http_set.no_auto_retry = TRUE;
 	http_set.max_attempts = 1;
@@ -60,7 +60,7 @@ channel_dovecot_http_server(const struct channel_dovecot_server *set,
 	i_zero(&http_set);
 	http_set.max_client_idle_time_msecs = set->idle_msecs;
 	http_set.max_pipelined_requests = 1;
-	http_set.request_limits.max_target_length = set->max_target;
+	http_set.socket_send_buffer_size = set->send_buffer;
 	http_set.request_limits.max_payload_size = set->max_payload;
 	http_set.request_limits.header.max_size = set->max_header;
 	http_set.request_limits.header.max_field_size = set->max_header;

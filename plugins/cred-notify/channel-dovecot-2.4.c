@@ -58,7 +58,6 @@ channel_dovecot_http_client(const struct channel_dovecot_client *set,
 	http_set->dns_client_socket_path =
 		p_strdup(pool, set->dns_client_socket_path);
 	http_set->user_agent = "cred-notify";
-	http_set->max_parallel_connections = set->max_connections;
 	http_set->auto_redirect = FALSE;
 	http_set->auto_retry = FALSE;
 	http_set->request_max_attempts = 1;
@@ -86,7 +85,7 @@ channel_dovecot_http_server(const struct channel_dovecot_server *set,
 	http_server_settings_init(pool, http_set);
 	http_set->max_client_idle_time_msecs = set->idle_msecs;
 	http_set->max_pipelined_requests = 1;
-	http_set->request_max_target_length = set->max_target;
+	http_set->socket_send_buffer_size = set->send_buffer;
 	http_set->request_max_payload_size = set->max_payload;
 	http_set->request_hdr_max_size = set->max_header;
 	http_set->request_hdr_max_field_size = set->max_header;

@@ -15,7 +15,6 @@ struct channel_dovecot_client {
 	/* "" = addresses are looked up by the system, and all else waits */
 	const char *dns_client_socket_path;
 	unsigned int timeout_msecs;
-	unsigned int max_connections;
 };
 
 /* An HTTP client that tries once and follows no redirects. */
@@ -26,7 +25,9 @@ channel_dovecot_http_client(const struct channel_dovecot_client *set,
 struct channel_dovecot_server {
 	unsigned int idle_msecs;
 	/* of one request, in bytes */
-	unsigned int max_target, max_header, max_payload;
+	unsigned int max_header, max_payload;
+	/* of the kernel, for each connection */
+	unsigned int send_buffer;
 };
 
 struct http_server *

@@ -27,6 +27,8 @@ static void login_fail(struct web_ask *ask, enum http_login kind)
 						"Bearer");
 	else
 		http_server_response_add_auth_basic(resp, REALM);
+	http_server_response_add_header(resp, "Content-Type",
+					"application/json");
 	http_server_response_set_payload_data(resp,
 		(const unsigned char *)body, strlen(body));
 	http_server_response_submit(resp);

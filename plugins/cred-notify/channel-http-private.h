@@ -34,7 +34,10 @@ struct web_ask {
 	/* whoever logged in, NULL = nobody yet */
 	char *user;
 	bool by_token;
+	/* what was sent along, once it is read */
 	string_t *body;
+	struct istream *input;
+	struct io *io;
 	struct auth_client_request *auth;
 
 	/* a stream is open, and in http->streams */

@@ -6,6 +6,7 @@
 #include "http-server.h"
 #include "http-url.h"
 #include "ioloop.h"
+#include "istream.h"
 #include "lib-event.h"
 #include "llist.h"
 #include "randgen.h"
@@ -20,6 +21,8 @@
 #define MAX_TARGET 2048
 #define MAX_HEADER (16 * 1024)
 #define MAX_BODY 1024
+/* the kernel's; of what a client does not read, it takes megabytes otherwise */
+#define SEND_BUFFER (64 * 1024)
 /* of them a user has some for each browser */
 #define MAX_TOKENS_PER_USER 8
 #define MAX_TOKENS 20000
@@ -31,9 +34,16 @@
  * Requests
  */
 
+static void web_body_end(struct web_ask *ask)
+{
+	io_remove(&ask->io);
+	i_stream_unref(&ask->input);
+}
+
 static void web_ask_free(struct web_ask *ask)
 {
 	timeout_remove(&ask->to_free);
+	web_body_end(ask);
 	web_login_abort(ask);
 	web_stream_end(ask);
 	DLLIST_REMOVE(&ask->http->asks, ask);
@@ -53,6 +63,7 @@ static void web_ask_destroyed(struct web_ask *ask)
 {
 	ask->gone = TRUE;
 	ask->conn = NULL;
+	web_body_end(ask);
 	web_login_abort(ask);
 	if (ask->to_free == NULL && !ask->listing)
 		ask->to_free = timeout_add_short(0, web_ask_free, ask);
@@ -265,6 +276,14 @@ void web_logged_in(struct web_ask *ask)
  * Who may ask
  */
 
+static void
+web_refuse_close(struct web_ask *ask, unsigned int status, const char *reason)
+{
+	io_remove(&ask->io);
+	http_server_request_fail_close(ask->request, status, reason);
+	web_body_end(ask);
+}
+
 /* Other sites' pages can make browsers send forms, but not this. */
 static bool web_is_json(const struct http_request *request)
 {
@@ -273,6 +292,35 @@ static bool web_is_json(const struct http_request *request)
 	return type != NULL &&
 		strcasecmp(t_str_rtrim(t_strcut(type, ';'), " "),
 			   "application/json") == 0;
+}
+
+/* lib-http's own way to collect it never ends for an empty one, and panics when
+   the client goes away in the middle of it (2.3). */
+static void web_body_read(struct web_ask *ask)
+{
+	const unsigned char *data;
+	size_t size;
+	int ret;
+
+	while ((ret = i_stream_read_more(ask->input, &data, &size)) > 0) {
+		if (ask->body->used + size > MAX_BODY) {
+			web_refuse_close(ask, 413, "Payload Too Large");
+			return;
+		}
+		str_append_data(ask->body, data, size);
+		i_stream_skip(ask->input, size);
+	}
+	if (ret == 0) {
+		if (ask->io == NULL) {
+			ask->io = io_add_istream(ask->input, web_body_read,
+						 ask);
+		}
+	} else if (ask->input->stream_errno != 0) {
+		web_refuse_close(ask, 400, "Bad Request");
+	} else {
+		web_body_end(ask);
+		web_login(ask);
+	}
 }
 
 static void web_proceed(struct web_ask *ask)
@@ -288,9 +336,10 @@ static void web_proceed(struct web_ask *ask)
 		web_refuse(ask, 415, "Unsupported Media Type",
 			   "application/json is needed");
 	} else {
-		/* lib-http wants it read by whoever is called first */
-		http_server_request_buffer_payload(ask->request, ask->body,
-						   MAX_BODY, web_login, ask);
+		/* lib-http wants it to be taken by whoever is called first */
+		ask->input = http_server_request_get_payload_input(ask->request,
+								   FALSE);
+		web_body_read(ask);
 	}
 }
 
@@ -349,7 +398,9 @@ web_handle_request(void *context, struct http_server_request *request)
 		http_request->target.url->path;
 	ret = path == NULL ? 0 : http_ask_route(http_request->method, path,
 						&ask->route, &allow);
-	if (ret < 0)
+	if (strlen(http_request->target_raw) > MAX_TARGET)
+		web_refuse(ask, 414, "URI Too Long", "there is nothing here");
+	else if (ret < 0)
 		http_server_request_fail_bad_method(request, allow);
 	else if (ret == 0)
 		web_refuse(ask, 404, "Not Found", "there is nothing here");
@@ -427,9 +478,9 @@ static void http_server_start(struct channel_http *http)
 {
 	const struct channel_dovecot_server server_set = {
 		.idle_msecs = http->set.idle_secs * 1000,
-		.max_target = MAX_TARGET,
 		.max_header = MAX_HEADER,
 		.max_payload = MAX_BODY,
+		.send_buffer = SEND_BUFFER,
 	};
 	const struct http_token_limits token_limits = {
 		.ttl_secs = http->set.token_secs,

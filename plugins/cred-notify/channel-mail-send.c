@@ -61,8 +61,10 @@ smtp_last_replied(const struct smtp_reply *reply ATTR_UNUSED,
 {
 }
 
+/* lib-smtp frees the transaction behind this. */
 static void smtp_transaction_over(struct mail_job *job)
 {
+	job->trans = NULL;
 	mail_letter_done(job);
 }
 
@@ -194,7 +196,8 @@ void mail_send(struct mail_job *job)
 void mail_send_abort(struct mail_job *job)
 {
 	/* callbacks it still has change nothing: there is an answer */
-	smtp_client_transaction_destroy(&job->trans);
+	if (job->trans != NULL)
+		smtp_client_transaction_destroy(&job->trans);
 	if (job->conn != NULL)
 		smtp_client_connection_close(&job->conn);
 	if (job->submit != NULL)

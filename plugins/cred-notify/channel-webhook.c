@@ -8,6 +8,7 @@
 #include "lib-event.h"
 #include "llist.h"
 #include "str-sanitize.h"
+#include "strnum.h"
 #include "dovecot-compat.h"
 #include "core/notice-json.h"
 #include "core/webhook-sign.h"
@@ -22,17 +23,20 @@ struct webhook_channel {
 	struct channel_webhook_settings set;
 	struct http_url *url;
 	ARRAY_TYPE(webhook_secret) secrets;
-	struct http_client *client;
-	struct webhook_job *jobs;
-	unsigned int jobs_count;
+	struct webhook_job *waiting_head, *waiting_tail, *busy;
+	unsigned int waiting_count, busy_count;
 };
 
 struct webhook_job {
 	struct webhook_job *prev, *next;
 	struct webhook_channel *webhook;
+	/* One for each POST: lib-http reads answers to their end before it uses
+	   a connection again or lets go of it, and some have none. */
+	struct http_client *client;
 	struct http_client_request *request;
 	channel_callback_t *callback;
 	void *context;
+	char *id, *body;
 
 	enum channel_result result;
 	unsigned int retry_secs;
@@ -40,19 +44,13 @@ struct webhook_job {
 	struct timeout *to;
 };
 
+static void webhook_pump(struct webhook_channel *webhook);
+
 /*
  * Ends
  */
 
-static void webhook_job_free(struct webhook_job *job)
-{
-	DLLIST_REMOVE(&job->webhook->jobs, job);
-	job->webhook->jobs_count--;
-	timeout_remove(&job->to);
-	i_free(job->error);
-	i_free(job);
-}
-
+/* Says how it ended, and frees it. It is in no list any more. */
 static void webhook_job_finish(struct webhook_job *job)
 {
 	struct channel_answer answer = {
@@ -62,30 +60,56 @@ static void webhook_job_finish(struct webhook_job *job)
 	};
 
 	job->callback(&answer, job->context);
-	webhook_job_free(job);
+	i_free(job->error);
+	i_free(job->body);
+	i_free(job->id);
+	i_free(job);
 }
 
-/* The request may be one that tell() only just makes. */
+static void webhook_job_remove(struct webhook_job *job)
+{
+	DLLIST_REMOVE(&job->webhook->busy, job);
+	job->webhook->busy_count--;
+	timeout_remove(&job->to);
+	if (job->request != NULL)
+		http_client_request_abort(&job->request);
+	if (job->client != NULL)
+		http_client_deinit(&job->client);
+}
+
+static void webhook_job_over(struct webhook_job *job)
+{
+	struct webhook_channel *webhook = job->webhook;
+
+	webhook_job_remove(job);
+	webhook_job_finish(job);
+	webhook_pump(webhook);
+}
+
+/* lib-http, or tell(), is yet to return. */
 static void webhook_job_end(struct webhook_job *job, enum channel_result result,
 			    const char *error)
 {
 	job->result = result;
 	if (result != CHANNEL_TOLD)
 		job->error = i_strdup(str_sanitize(error, ERROR_MAX_LENGTH));
-	job->to = timeout_add_short(0, webhook_job_finish, job);
+	job->to = timeout_add_short(0, webhook_job_over, job);
 }
 
 static unsigned int
 webhook_retry_secs(const struct webhook_channel *webhook,
 		   const struct http_response *response)
 {
-	time_t secs;
+	const char *value = http_response_header_get(response, "Retry-After");
+	unsigned int secs = 0;
 
-	if (response->retry_after == (time_t)-1 ||
-	    response->retry_after <= ioloop_time)
+	/* lib-http looks at it with some statuses only */
+	if (response->retry_after != (time_t)-1 &&
+	    response->retry_after > ioloop_time)
+		secs = response->retry_after - ioloop_time;
+	else if (value == NULL || str_to_uint(value, &secs) < 0)
 		return 0;
-	secs = response->retry_after - ioloop_time;
-	return I_MIN(secs, (time_t)webhook->set.max_retry_secs);
+	return I_MIN(secs, webhook->set.max_retry_secs);
 }
 
 static void webhook_replied(const struct http_response *response,
@@ -103,30 +127,78 @@ static void webhook_replied(const struct http_response *response,
  * Requests
  */
 
-static void
-webhook_request(struct webhook_job *job, const char *id, const char *body)
+static struct http_client *webhook_client(struct webhook_channel *webhook)
+{
+	const struct channel_webhook_settings *set = &webhook->set;
+	const struct channel_dovecot_client client_set = {
+		.tls = set->tls,
+		.dns_client_socket_path = set->dns_client_socket_path,
+		.timeout_msecs = set->timeout_secs * 1000,
+	};
+
+	return channel_dovecot_http_client(&client_set, webhook->channel.event);
+}
+
+static void webhook_post(struct webhook_job *job)
 {
 	struct webhook_channel *webhook = job->webhook;
 	struct http_client_request *request;
-	const char *full_id = t_strdup_printf("%llx.%s",
-		(unsigned long long)webhook->set.journal_id, id);
 
-	request = http_client_request_url(webhook->client, "POST",
-					  webhook->url, webhook_replied, job);
+	job->client = webhook_client(webhook);
+	request = http_client_request_url(job->client, "POST", webhook->url,
+					  webhook_replied, job);
 	job->request = request;
-	http_client_request_set_event(request, webhook->channel.event);
 	http_client_request_add_header(request, "Content-Type",
 				       "application/json");
-	/* what is behind the status is not waited for */
 	http_client_request_add_header(request, "Connection", "close");
-	http_client_request_add_header(request, "webhook-id", full_id);
+	http_client_request_add_header(request, "webhook-id", job->id);
 	http_client_request_add_header(request, "webhook-timestamp",
 				       dec2str(ioloop_time));
 	http_client_request_add_header(request, "webhook-signature",
-		webhook_sign(&webhook->secrets, full_id, ioloop_time, body));
+		webhook_sign(&webhook->secrets, job->id, ioloop_time,
+			     job->body));
 	http_client_request_set_payload_data(request,
-		(const unsigned char *)body, strlen(body));
+		(const unsigned char *)job->body, strlen(job->body));
 	http_client_request_submit(request);
+}
+
+static void webhook_job_start(struct webhook_job *job)
+{
+	DLLIST_PREPEND(&job->webhook->busy, job);
+	job->webhook->busy_count++;
+}
+
+static void webhook_pump(struct webhook_channel *webhook)
+{
+	struct webhook_job *job;
+
+	while (webhook->waiting_head != NULL &&
+	       webhook->busy_count < webhook->set.max_in_flight) {
+		job = webhook->waiting_head;
+		DLLIST2_REMOVE(&webhook->waiting_head, &webhook->waiting_tail,
+			       job);
+		webhook->waiting_count--;
+		webhook_job_start(job);
+		webhook_post(job);
+	}
+}
+
+static struct webhook_job *
+webhook_job_create(struct webhook_channel *webhook,
+		   const struct channel_telling *telling)
+{
+	struct webhook_job *job = i_new(struct webhook_job, 1);
+	struct notice_text_params text = {
+		.notice = telling->notice,
+		.language = webhook->set.language,
+		.base_url = webhook->set.base_url,
+	};
+
+	job->webhook = webhook;
+	job->id = i_strdup_printf("%llx.%s",
+		(unsigned long long)webhook->set.journal_id, telling->id);
+	job->body = i_strdup(notice_json_webhook(telling->id, &text));
+	return job;
 }
 
 static void
@@ -135,29 +207,33 @@ webhook_tell(struct channel *channel, const struct channel_telling *telling,
 {
 	struct webhook_channel *webhook =
 		container_of(channel, struct webhook_channel, channel);
-	struct webhook_job *job = i_new(struct webhook_job, 1);
-	struct notice_text_params text = {
-		.notice = telling->notice,
-		.language = webhook->set.language,
-		.base_url = webhook->set.base_url,
-	};
+	struct webhook_job *job = webhook_job_create(webhook, telling);
 
 	i_assert(telling->channel == AUDIENCE_WEBHOOK);
 
-	job->webhook = webhook;
 	job->callback = callback;
 	job->context = context;
-	DLLIST_PREPEND(&webhook->jobs, job);
-	if (webhook->jobs_count++ >= CHANNEL_MAX_WAITING)
+	if (webhook->waiting_count >= CHANNEL_MAX_WAITING) {
+		webhook_job_start(job);
 		webhook_job_end(job, CHANNEL_LATER, "too many requests wait");
-	else
-		webhook_request(job, telling->id,
-				notice_json_webhook(telling->id, &text));
+		return;
+	}
+	DLLIST2_APPEND(&webhook->waiting_head, &webhook->waiting_tail, job);
+	webhook->waiting_count++;
+	webhook_pump(webhook);
 }
 
 /*
  * Channel
  */
+
+static void webhook_job_give_up(struct webhook_job *job)
+{
+	job->result = CHANNEL_LATER;
+	i_free(job->error);
+	job->error = i_strdup("the service is stopped");
+	webhook_job_finish(job);
+}
 
 static void webhook_deinit(struct channel *channel)
 {
@@ -165,15 +241,15 @@ static void webhook_deinit(struct channel *channel)
 		container_of(channel, struct webhook_channel, channel);
 	struct webhook_job *job;
 
-	while ((job = webhook->jobs) != NULL) {
-		if (job->request != NULL)
-			http_client_request_abort(&job->request);
-		job->result = CHANNEL_LATER;
-		i_free(job->error);
-		job->error = i_strdup("the service is stopped");
-		webhook_job_finish(job);
+	while ((job = webhook->busy) != NULL) {
+		webhook_job_remove(job);
+		webhook_job_give_up(job);
 	}
-	http_client_deinit(&webhook->client);
+	while ((job = webhook->waiting_head) != NULL) {
+		DLLIST2_REMOVE(&webhook->waiting_head, &webhook->waiting_tail,
+			       job);
+		webhook_job_give_up(job);
+	}
 	event_unref(&channel->event);
 	pool_unref(&webhook->pool);
 }
@@ -189,20 +265,6 @@ webhook_settings_dup(pool_t pool, struct channel_webhook_settings *set)
 	set->tls.ca_dir = p_strdup(pool, set->tls.ca_dir);
 	set->dns_client_socket_path =
 		p_strdup(pool, set->dns_client_socket_path);
-}
-
-static void webhook_client_init(struct webhook_channel *webhook)
-{
-	const struct channel_webhook_settings *set = &webhook->set;
-	const struct channel_dovecot_client client_set = {
-		.tls = set->tls,
-		.dns_client_socket_path = set->dns_client_socket_path,
-		.timeout_msecs = set->timeout_secs * 1000,
-		.max_connections = set->max_in_flight,
-	};
-
-	webhook->client = channel_dovecot_http_client(&client_set,
-						      webhook->channel.event);
 }
 
 static int
@@ -247,6 +309,5 @@ channel_webhook_init(const struct channel_webhook_settings *set,
 	webhook->channel.kinds = AUDIENCE_WEBHOOK;
 	webhook->channel.event = event_create(event_parent);
 	event_set_append_log_prefix(webhook->channel.event, "webhook: ");
-	webhook_client_init(webhook);
 	return &webhook->channel;
 }

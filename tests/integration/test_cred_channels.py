@@ -5,6 +5,7 @@ import email.policy
 import hashlib
 import hmac
 import base64
+import contextlib
 import json
 import os
 import socket
@@ -122,7 +123,8 @@ def test_lmtp_answers(scratch, replies, result):
 @pytest.mark.parametrize("reply, expected", [
     ("550 \x1b[31m", "later"),
     ("550-5.1.1 one\r\n550 5.1.1 two", "failed"),
-    ("\r\n".join(["550-" + "x" * 80] * 50 + ["550 end"]), "failed")])
+    ("\r\n".join(["550-" + "x" * 80] * 50 + ["550 end"]), "failed"),
+], ids=["control", "lines", "long"])
 def test_lmtp_error_is_one_harmless_line(scratch, reply, expected):
     path = str(scratch.path / "lmtp-sink")
     with SmtpSink(path, RCPT=reply), Channels(lmtp=path) as channels:
@@ -534,8 +536,9 @@ def test_nothing_of_http_is_enough(web):
         with socket.create_connection(("127.0.0.1", web.port)) as client:
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
-            while client.recv(65536):
-                pass
+            with contextlib.suppress(ConnectionResetError):
+                while client.recv(65536):
+                    pass
     assert ask(web.port, "/v1/notices", login=ANNA)[0] == 200
 
 
@@ -566,7 +569,7 @@ def test_token_stands_for_the_login(web):
 
 def test_token_of_nobody(web):
     token = token_of(web)
-    for wrong in ("", "x", token + "x", token[:-1], "%00", token.swapcase()):
+    for wrong in ("", "x", token + "x", token[:-1], "%20", token.swapcase()):
         status, _said, headers = ask(web.port, f"/v1/notices?token={wrong}")
         assert status == 401
         # no dialog in the user's face
@@ -738,8 +741,9 @@ def test_connections_that_ask_nothing(dovecot):
             with socket.create_connection(("127.0.0.1", web.port),
                                           timeout=20) as client:
                 client.sendall(data)
-                while client.recv(65536):
-                    pass
+                with contextlib.suppress(ConnectionResetError):
+                    while client.recv(65536):
+                        pass
 
 
 # -- events
@@ -797,11 +801,10 @@ def test_events_of_a_client_that_left(dovecot):
     with Channels(http="yes", auth=dovecot.socket("auth-client"),
                   ping=1) as web:
         wait_for(lambda: ask(web.port, "/v1/notices", login=ANNA)[0] == 200)
-        closed = len(web.find("closed"))
         with Events(web.port, ANNA) as events:
             events.standing()
-        web.wait("closed", count=closed + 1)
-        assert web.notice("anna", 1) == 0
+        incidents = iter(range(1, 1000))
+        wait_for(lambda: web.notice("anna", next(incidents)) == 0)
 
 
 def test_streams_are_bounded(dovecot):
@@ -829,13 +832,13 @@ def test_slow_readers_are_dropped(dovecot):
         slow.recv(10)
         with Events(web.port, ANNA) as events:
             events.standing()
-            closed = len(web.find("closed"))
-            sent = 0
-            while len(web.find("closed")) == closed:
+            sent, told = 0, 2
+            while told == 2:
                 sent += 1
                 assert sent < 1900, "a slow reader is kept"
-                web.notice("anna", sent)
+                told = web.notice("anna", sent)
                 assert events.next()[1] == f"{sent}.1"
+            assert sent > 16
             # the other one still hears
             assert web.notice("anna", 2000) == 1
             assert events.next()[1] == "2000.1"
