@@ -99,12 +99,22 @@ smtp_login_replied(const struct smtp_reply *reply, struct mail_job *job)
 	mail_letter_done(job);
 }
 
+/* A connection of 2.4 lets go of its client's settings for TLS without having
+   held them; those that are given to itself it holds. */
+static const struct smtp_client_settings *conn_settings(struct mail_channel *mail)
+{
+	struct smtp_client_settings *set = t_new(struct smtp_client_settings, 1);
+
+	set->ssl = mail->client->set.ssl;
+	return set;
+}
+
 static struct smtp_client_connection *connect_unix(struct mail_channel *mail)
 {
 	struct smtp_client_connection *conn;
 
 	conn = smtp_client_connection_create_unix(mail->client,
-		SMTP_PROTOCOL_LMTP, mail->set.lmtp_path, NULL);
+		SMTP_PROTOCOL_LMTP, mail->set.lmtp_path, conn_settings(mail));
 	/* lib-smtp asks whether the address that failed was the last one, also
 	   when there are none, and then asserts */
 	conn->ips_count = 1;
@@ -131,7 +141,8 @@ static struct smtp_client_connection *connect_host(struct mail_channel *mail)
 			     CHANNEL_MAIL_DEFAULT_PORT, &host, &port) < 0)
 		i_unreached();
 	return smtp_client_connection_create(mail->client, SMTP_PROTOCOL_SMTP,
-		host, port, ssl_mode(mail->set.submission_ssl), NULL);
+		host, port, ssl_mode(mail->set.submission_ssl),
+		conn_settings(mail));
 }
 
 static void smtp_send(struct mail_job *job)
