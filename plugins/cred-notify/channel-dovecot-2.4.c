@@ -61,7 +61,8 @@ channel_dovecot_http_client(const struct channel_dovecot_client *set,
 	http_set->auto_redirect = FALSE;
 	http_set->auto_retry = FALSE;
 	http_set->request_max_attempts = 1;
-	http_set->max_connect_attempts = 1;
+	/* each address of a host once */
+	http_set->max_connect_attempts = 0;
 	http_set->connect_timeout_msecs = set->timeout_msecs;
 	http_set->request_timeout_msecs = set->timeout_msecs;
 	http_set->request_absolute_timeout_msecs = set->timeout_msecs;

@@ -101,9 +101,11 @@ smtp_login_replied(const struct smtp_reply *reply, struct mail_job *job)
 
 /* A connection of 2.4 lets go of its client's settings for TLS without having
    held them; those that are given to itself it holds. */
-static const struct smtp_client_settings *conn_settings(struct mail_channel *mail)
+static const struct smtp_client_settings *
+conn_settings(struct mail_channel *mail)
 {
-	struct smtp_client_settings *set = t_new(struct smtp_client_settings, 1);
+	struct smtp_client_settings *set =
+		t_new(struct smtp_client_settings, 1);
 
 	set->ssl = mail->client->set.ssl;
 	return set;

@@ -23,14 +23,16 @@ struct channel_telling {
 	const char *id;
 };
 
-/* Called exactly once, never before tell() returns. error is for the log, NULL
-   if told, and sanitised: the other side's words may be in it. retry_secs: with
-   CHANNEL_LATER, how long the other side asked to be left alone, 0 = did not. */
 struct channel_answer {
 	enum channel_result result;
+	/* for the log, NULL if told. Sanitised: the other side's words may be
+	   in it */
 	const char *error;
+	/* CHANNEL_LATER: how long the other side asked to be left alone, 0 = it
+	   did not */
 	unsigned int retry_secs;
 };
+/* Called exactly once, never before tell() returns. */
 typedef void
 channel_callback_t(const struct channel_answer *answer, void *context);
 

@@ -24,8 +24,9 @@ class Channels:
         as_user = ["setpriv", f"--reuid={uid}", f"--regid={uid}",
                    "--clear-groups"] if uid else []
         self._process = subprocess.Popen(
-            [*as_user, tool("cred-channel"), *words], text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            [*as_user, tool("cred-channel"), *words], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE)
         self.said, self._errors = [], []
         self._readers = [
             threading.Thread(target=self._read, args=arguments, daemon=True)

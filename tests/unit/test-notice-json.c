@@ -40,8 +40,8 @@ static const char *json(void)
 
 START_TEST(json_of_account)
 {
-	ck_assert(str_begins_with(json(), "{\"id\":\"5.1\",\"kind\":\"trouble\","
-		"\"user\":\"anna\",\"origin\":\"account\",\"account\":\"a1\","
+	ck_assert(str_begins_with(json(),
+		"{\"id\":\"5.1\",\"kind\":\"trouble\",\"user\":\"anna\",\"origin\":\"account\",\"account\":\"a1\","
 		"\"label\":\"Work\",\"class\":\"user_action\","
 		"\"hint\":\"app-password\",\"count\":3,\"new_count\":2,"
 		"\"first_time\":1,\"last_time\":2,\"told_time\":1700000000,"

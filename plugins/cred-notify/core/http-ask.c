@@ -95,7 +95,8 @@ static enum http_login login_basic(const char *data, const char **secret_r)
 	string_t *plain = t_str_new(BASIC_MAX_BYTES + 2), *encoded;
 	bool good;
 
-	if (data == NULL || strlen(data) > MAX_BASE64_ENCODED_SIZE(BASIC_MAX_BYTES))
+	if (data == NULL ||
+	    strlen(data) > MAX_BASE64_ENCODED_SIZE(BASIC_MAX_BYTES))
 		return HTTP_LOGIN_BAD;
 	good = base64_scheme_decode(&base64_scheme, 0, data, strlen(data),
 				    basic) >= 0 &&

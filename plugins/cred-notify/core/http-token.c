@@ -32,7 +32,8 @@ static unsigned int digest_hash(const unsigned char *digest)
 	return hash;
 }
 
-static int digest_cmp(const unsigned char *digest1, const unsigned char *digest2)
+static int
+digest_cmp(const unsigned char *digest1, const unsigned char *digest2)
 {
 	return memcmp(digest1, digest2, SHA256_RESULTLEN);
 }

@@ -109,9 +109,10 @@ notice_json_webhook(const char *id, const struct notice_text_params *text)
 {
 	string_t *str = t_str_new(2048);
 
-	str_printfa(str, "{\"type\":\"notice.%s\",\"timestamp\":\"%s\",\"data\":",
+	str_printfa(str, "{\"type\":\"notice.%s\",\"timestamp\":\"%s\",",
 		    kind_names[text->notice->kind],
 		    utc_date(text->notice->state.told_time));
+	str_append(str, "\"data\":");
 	notice_json_append(str, id, text);
 	str_append_c(str, '}');
 	return str_c(str);
