@@ -497,6 +497,7 @@ static void tool_start(struct tool *tool)
 
 static void tool_stop(struct tool *tool)
 {
+	struct list_waiting *waiting;
 	unsigned int i;
 
 	io_remove(&tool->io_listen);
@@ -512,6 +513,8 @@ static void tool_stop(struct tool *tool)
 		i_free(tool->standing[i].user);
 		i_free(tool->standing[i].id);
 	}
+	array_foreach_modifiable(&tool->waiting, waiting)
+		i_free(waiting->user);
 	array_free(&tool->waiting);
 	event_unref(&tool->event);
 	SAY("end");
