@@ -1,6 +1,7 @@
 #ifndef CRED_NOTIFY_CHANNEL_HTTP_H
 #define CRED_NOTIFY_CHANNEL_HTTP_H
 
+#include "array.h"
 #include "net.h"
 #include "core/notice.h"
 
@@ -52,6 +53,8 @@ struct channel_http_item {
 	/* the user's: "de"; "" = English */
 	const char *language;
 };
+
+ARRAY_DEFINE_TYPE(channel_http_item, struct channel_http_item);
 
 /* The answer to list(): oldest first. error: for the log, NULL if there is
    none; the client is asked to come back later then. */

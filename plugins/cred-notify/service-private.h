@@ -11,6 +11,7 @@
 #include "producers.h"
 #include "service.h"
 
+struct channel_http;
 struct control;
 
 struct cred_service_stats {
@@ -42,6 +43,7 @@ struct cred_service {
 	struct control *control;
 
 	struct channel *mail, *webhook;
+	struct channel_http *http;
 	/* tellings that a channel has */
 	unsigned int busy;
 
@@ -117,6 +119,29 @@ struct channel *
 cred_service_channel(struct cred_service *service, unsigned int kind);
 /* "<incident>.<said>" on the data stack */
 const char *cred_service_id(const struct notice *notice);
+
+/* enum audience_channel */
+unsigned int
+cred_service_item_tells(struct cred_service *service,
+			const struct outbox_item *item,
+			const struct audience_user *user);
+/* The notice that is called so. Returns NULL if there is none by now. */
+struct outbox_item *
+cred_service_find(struct cred_service *service, const char *id);
+/* A telling of a channel that answers by itself ended. */
+void cred_service_row_end(struct cred_service *service, struct outbox_row *row,
+			  enum journal_result result);
+
+/* service-http.c */
+
+void cred_service_init_http(struct cred_service *service);
+/* Returns FALSE if there is no such channel. */
+bool cred_service_http_accept(struct cred_service *service,
+			      const struct master_service_connection *conn);
+/* A user is to be told. */
+void cred_service_http_tell(struct cred_service *service,
+			    struct outbox_item *item,
+			    const struct audience_user *user);
 
 /* service-test.c */
 

@@ -11,6 +11,7 @@
 #include "master-service.h"
 #include "dovecot-compat.h"
 #include "core/notice-text.h"
+#include "channel-http.h"
 #include "channel-mail.h"
 #include "channel-webhook.h"
 #include "service-private.h"
@@ -42,6 +43,19 @@ id_parse(const char *id, uint64_t *incident_r, unsigned int *said_r)
 		str_to_uint(id + 1, said_r) == 0;
 }
 
+struct outbox_item *
+cred_service_find(struct cred_service *service, const char *id)
+{
+	struct outbox_item *item;
+	uint64_t incident;
+	unsigned int said;
+
+	if (!id_parse(id, &incident, &said))
+		return NULL;
+	item = outbox_find(service->outbox, incident);
+	return item != NULL && item->notice.state.said == said ? item : NULL;
+}
+
 const char *
 cred_service_line(struct cred_service *service, const struct notice *notice,
 		  const struct audience_user *user)
@@ -65,9 +79,10 @@ static const char *broken_address(const struct notice *notice)
 		notice->state.label;
 }
 
-static unsigned int
-item_tells(struct cred_service *service, const struct outbox_item *item,
-	   const struct audience_user *user)
+unsigned int
+cred_service_item_tells(struct cred_service *service,
+			const struct outbox_item *item,
+			const struct audience_user *user)
 {
 	return audience_tells(&service->audience, &item->notice, item->groups,
 			      user, outbox_was_told(item, user->name),
@@ -102,6 +117,8 @@ plan_user(struct cred_service *service, struct outbox_item *item,
 
 		(void)feed_tell_user(service->feed, user->name, &live);
 	}
+	if ((tells & AUDIENCE_HTTP) != 0)
+		cred_service_http_tell(service, item, user);
 }
 
 /* Returns 1, 0 if there is no such user, -1 if that is not known. */
@@ -122,7 +139,7 @@ plan_owner(struct cred_service *service, pool_t pool, struct outbox_item *item)
 		return ret;
 	/* the userdb may write the name in another way */
 	user.audience.name = owner;
-	tells = item_tells(service, item, &user.audience);
+	tells = cred_service_item_tells(service, item, &user.audience);
 	if (!audience_is_reachable(&item->notice, tells))
 		item->groups |= AUDIENCE_GROUP_HOLDERS;
 	plan_user(service, item, &user.audience, tells);
@@ -145,7 +162,7 @@ plan_holders(struct cred_service *service, pool_t pool,
 		ret = holders_lookup(service->holders, pool, *names, &user);
 		if (ret < 0)
 			return -1;
-		tells = ret == 0 ? 0 : item_tells(service, item,
+		tells = ret == 0 ? 0 : cred_service_item_tells(service, item,
 						  &user.audience);
 		if (tells != 0) {
 			plan_user(service, item, &user.audience, tells);
@@ -174,7 +191,7 @@ plan_told(struct cred_service *service, pool_t pool, struct outbox_item *item)
 		user.audience.name = *name;
 		if (ret > 0) {
 			plan_user(service, item, &user.audience,
-				  item_tells(service, item, &user.audience));
+				  cred_service_item_tells(service, item, &user.audience));
 		}
 	}
 	return TRUE;
@@ -402,8 +419,8 @@ row_hand_over(struct cred_service *service, struct outbox_row *row,
 	channel->v.tell(channel, &telling, service_answered, context);
 }
 
-static void row_end(struct cred_service *service, struct outbox_row *row,
-		    enum journal_result result)
+void cred_service_row_end(struct cred_service *service, struct outbox_row *row,
+			  enum journal_result result)
 {
 	outbox_row_end(service->outbox, row, result, 0, ioloop_time);
 	service->stats.results[row->result]++;
@@ -444,7 +461,7 @@ row_user(struct cred_service *service, pool_t pool,
 	user_r->name = row->recipient;
 	user_r->addresses = usable_addresses(pool, user_r,
 		broken_address(&row->item->notice));
-	return (item_tells(service, row->item, user_r) & row->channel) != 0 ?
+	return (cred_service_item_tells(service, row->item, user_r) & row->channel) != 0 ?
 		1 : 0;
 }
 
@@ -462,7 +479,7 @@ row_tell(struct cred_service *service, pool_t pool, struct outbox_row *row)
 	if (ret < 0)
 		outbox_row_postpone(row, ioloop_time + USERDB_RETRY_SECS);
 	else if (ret == 0)
-		row_end(service, row, JOURNAL_RESULT_DROPPED);
+		cred_service_row_end(service, row, JOURNAL_RESULT_DROPPED);
 	else
 		row_hand_over(service, row, &user);
 }
@@ -522,7 +539,7 @@ service_flash(struct cred_service *service, pool_t pool, uint64_t number,
 	int ret = row_user(service, pool, row, &user);
 
 	if (ret == 0)
-		row_end(service, row, JOURNAL_RESULT_DROPPED);
+		cred_service_row_end(service, row, JOURNAL_RESULT_DROPPED);
 	if (ret > 0) {
 		const struct feed_notice flash = {
 			.id = cred_service_id(&row->item->notice),
@@ -560,22 +577,18 @@ service_feed_shown(void *context, const struct feed_session_info *info,
 		   const char *id, enum feed_channel feed_channel)
 {
 	struct cred_service *service = context;
-	unsigned int said, channel = feed_channel == FEED_FLASH ?
+	unsigned int channel = feed_channel == FEED_FLASH ?
 		AUDIENCE_FLASH : AUDIENCE_LIVE;
-	struct outbox_item *item;
+	struct outbox_item *item = cred_service_find(service, id);
 	struct outbox_row *row;
-	uint64_t incident;
 
-	if (!id_parse(id, &incident, &said))
-		return;
-	item = outbox_find(service->outbox, incident);
-	if (item == NULL || item->notice.state.said != said)
+	if (item == NULL)
 		return;
 	outbox_row_add(service->outbox, item, info->user, channel, ioloop_time);
-	row = outbox_row_find(service->outbox, incident, said, info->user,
-			      channel);
+	row = outbox_row_find(service->outbox, item->notice.state.incident,
+			      item->notice.state.said, info->user, channel);
 	if (row->result == JOURNAL_RESULT_WAITING)
-		row_end(service, row, JOURNAL_RESULT_TOLD);
+		cred_service_row_end(service, row, JOURNAL_RESULT_TOLD);
 }
 
 static void service_feed_closed(void *context ATTR_UNUSED)
@@ -597,8 +610,12 @@ void cred_service_take_back(struct cred_service *service,
 	struct outbox_row *const *row;
 
 	array_foreach(&item->rows, row) {
-		if (*(*row)->recipient != '\0')
+		if ((*row)->channel == AUDIENCE_HTTP && service->http != NULL) {
+			(void)channel_http_gone(service->http,
+						(*row)->recipient, id);
+		} else if (*(*row)->recipient != '\0') {
 			feed_gone(service->feed, (*row)->recipient, id);
+		}
 	}
 }
 
@@ -627,6 +644,8 @@ static void service_init_mail(struct cred_service *service)
 		.submission_ssl = set->submission_ssl,
 		.sendmail_path = set->sendmail_path,
 		.tls = service_tls(service),
+		.dns_client_socket_path = t_strconcat(service->base_dir,
+						      "/dns-client", NULL),
 		.from = set->cred_notify_mail_from,
 		.hostname = set->hostname,
 		.base_url = set->cred_notify_base_url,
@@ -705,6 +724,10 @@ void cred_service_init_channels(struct cred_service *service)
 		service_init_mail(service);
 	if ((wanted & AUDIENCE_WEBHOOK) != 0)
 		service_init_webhook(service);
+	if ((wanted & AUDIENCE_HTTP) != 0) {
+		cred_service_init_http(service);
+		work |= AUDIENCE_HTTP;
+	}
 	if (service->mail != NULL)
 		work |= service->mail->kinds;
 	if (service->webhook != NULL)
@@ -714,6 +737,8 @@ void cred_service_init_channels(struct cred_service *service)
 
 void cred_service_deinit_channels(struct cred_service *service)
 {
+	if (service->http != NULL)
+		channel_http_deinit(&service->http);
 	if (service->mail != NULL)
 		service->mail->v.deinit(service->mail);
 	if (service->webhook != NULL)

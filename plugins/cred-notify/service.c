@@ -403,9 +403,9 @@ void cred_service_connected(struct cred_service *service,
 		feed_accept(service->feed, conn->fd);
 	else if (strcmp(conn->name, CONTROL_SOCKET) == 0)
 		control_accept(service->control, conn->fd);
-	else {
-		e_error(service->event, "Nothing is known of listener %s",
-			conn->name);
+	else if (!cred_service_http_accept(service, conn)) {
+		e_error(service->event, "Listener %s: cred_notify_channels "
+			"does not have http", conn->name);
 		i_close_fd(&fd);
 		service_closed(service);
 	}

@@ -24,6 +24,7 @@ dovecot_pkglibexec_PROGRAMS += %D%/cred-notify
 	%D%/main.c \
 	%D%/producers.c \
 	%D%/producers.h \
+	%D%/service-http.c \
 	%D%/service-journal.c \
 	%D%/service-private.h \
 	%D%/service-tell.c \
