@@ -12,13 +12,12 @@
 #include "core/record.h"
 #include "core/streak.h"
 #include "auth-feed.h"
-#include "send-filter.h"
 #include "auth-door.h"
 
-/* Of what this wants Dovecot makes a message for nothing, which is dear: only
-   logins that failed. Answers of passdbs and successes are seen when their
-   events are freed, which all are. */
-#define DOOR_EVENTS "event=auth_request_finished AND NOT success=yes"
+/* Events are looked at when they are freed, as all are: to have them sent, a
+   filter would have to want them, and Dovecot would compare each event with it
+   and make messages that nobody reads. */
+
 /* what the passdbs of a request said, enum login_seen; on its event */
 #define DOOR_SEEN "cred_notify_seen"
 /* times four keys of eight bytes are 512 KiB */
@@ -33,7 +32,6 @@ const char *auth_cred_notify_version = DOVECOT_ABI_VERSION;
 
 static struct {
 	struct auth_feed *feed;
-	struct send_filter *filter;
 	/* NULL until somebody fails */
 	struct streak_table *streaks;
 	pool_t streak_pool;
@@ -183,7 +181,7 @@ static void door_login_failed(struct event *event, const char *user)
 {
 	enum login_seen seen = event->parent == NULL ? 0 :
 		door_seen(event->parent);
-	const char *error = door_field(event, "error");
+	const char *error = door_own_field(event, "error");
 	const char *policy = door_field(event, "policy_result");
 	struct record record = {
 		.kind = RECORD_LOGIN_FAIL,
@@ -223,19 +221,6 @@ static void door_login_worked(struct event *event, const char *user)
 	auth_feed_send(door.feed, &record);
 }
 
-static void door_sent(struct event *event)
-{
-	const char *user;
-
-	if (strcmp(event->sending_name, "auth_request_finished") != 0 ||
-	    door_field(event, "success") != NULL)
-		return;
-	user = door_field(event, "user");
-	/* who has no name broke off, or never began */
-	if (user != NULL && auth_feed_is_wanted(door.feed))
-		door_login_failed(event, user);
-}
-
 static bool
 door_has_own(const struct event *event, const char *key, const char *value)
 {
@@ -244,22 +229,35 @@ door_has_own(const struct event *event, const char *key, const char *value)
 	return own != NULL && (value == NULL || strcmp(own, value) == 0);
 }
 
-/* Its name has gone: it is known by what it has and what it belongs to. */
+static void door_login_finished(struct event *event, bool worked)
+{
+	const char *user = door_field(event, "user");
+
+	/* who has no name broke off, or never began */
+	if (user == NULL)
+		return;
+	if (worked)
+		door_login_worked(event, user);
+	else if (auth_feed_is_wanted(door.feed))
+		door_login_failed(event, user);
+}
+
+/* Its name has gone: it is known by what it has and what it belongs to. Of a
+   login's own event there are no such children but auth_request_finished. */
 static void door_freed(struct event *event)
 {
 	const char *result = door_own_field(event, "result");
-	const char *user;
 
 	if (result != NULL) {
 		/* not of a userdb */
 		if (door_has_own(event->parent, "passdb_id", NULL))
 			door_passdb_finished(event, result);
-	} else if (door.streaks != NULL && streak_count(door.streaks) > 0 &&
-		   door_has_own(event, "success", "yes") &&
-		   door_has_own(event->parent, "mechanism", NULL)) {
-		user = door_field(event, "user");
-		if (user != NULL)
-			door_login_worked(event, user);
+	} else if (!door_has_own(event->parent, "mechanism", NULL)) {
+		/* not a login's */
+	} else if (!door_has_own(event, "success", "yes")) {
+		door_login_finished(event, FALSE);
+	} else if (door.streaks != NULL && streak_count(door.streaks) > 0) {
+		door_login_finished(event, TRUE);
 	}
 }
 
@@ -268,22 +266,10 @@ door_event(struct event *event, enum event_callback_type type,
 	   struct failure_context *ctx ATTR_UNUSED,
 	   const char *fmt ATTR_UNUSED, va_list args ATTR_UNUSED)
 {
-	switch (type) {
-	case EVENT_CALLBACK_TYPE_CREATE:
-		send_filter_keep(door.filter);
-		break;
-	case EVENT_CALLBACK_TYPE_SEND:
-		if (event->sending_name != NULL) T_BEGIN {
-			door_sent(event);
-		} T_END;
-		break;
-	case EVENT_CALLBACK_TYPE_FREE:
-		if (event->passthrough && event->parent != NULL &&
-		    array_is_created(&event->fields)) T_BEGIN {
-			door_freed(event);
-		} T_END;
-		break;
-	}
+	if (type == EVENT_CALLBACK_TYPE_FREE && event->passthrough &&
+	    event->parent != NULL) T_BEGIN {
+		door_freed(event);
+	} T_END;
 	return TRUE;
 }
 
@@ -305,15 +291,8 @@ static const char *door_make_secrets(void)
 
 void auth_cred_notify_init(struct module *module ATTR_UNUSED)
 {
-	const char *error;
-
 	if (&worker != NULL && worker)
 		return;
-	door.filter = send_filter_init(DOOR_EVENTS, &error);
-	if (door.filter == NULL) {
-		i_error("cred-notify: %s", error);
-		return;
-	}
 	door.streak_pool = pool_alloconly_create("cred-notify streaks", 1024);
 	door.feed = auth_feed_init(RECORD_SOCKET, door_make_secrets());
 	event_register_callback(door_event);
@@ -321,10 +300,9 @@ void auth_cred_notify_init(struct module *module ATTR_UNUSED)
 
 void auth_cred_notify_deinit(void)
 {
-	if (door.filter == NULL)
+	if (door.feed == NULL)
 		return;
 	event_unregister_callback(door_event);
-	send_filter_deinit(&door.filter);
 	auth_feed_deinit(&door.feed);
 	door.streaks = NULL;
 	pool_unref(&door.streak_pool);

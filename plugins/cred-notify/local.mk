@@ -22,9 +22,7 @@ auth_module_LTLIBRARIES += %D%/lib20_auth_cred_notify.la
 	%D%/auth-door.c \
 	%D%/auth-door.h \
 	%D%/auth-feed.c \
-	%D%/auth-feed.h \
-	%D%/send-filter.c \
-	%D%/send-filter.h
+	%D%/auth-feed.h
 %C%_lib20_auth_cred_notify_la_CPPFLAGS = $(cred_notify_cppflags)
 %C%_lib20_auth_cred_notify_la_LDFLAGS = $(module_ldflags) \
 	-export-symbols-regex '^auth_cred_notify_(init|deinit|version)$$'
