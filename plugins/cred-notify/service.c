@@ -316,10 +316,12 @@ service_record(void *context, const struct record *producer,
 	T_BEGIN {
 		if (record->kind == RECORD_DROPPED)
 			service_dropped(service, record, producer);
-		else if (record_fact(service, record, &fact))
-			service_fact(service, &fact, record_time(record));
-		else
+		else if (!record_fact(service, record, &fact))
 			service->stats.ignored++;
+		else if (record->gone != NULL)
+			(void)cred_service_clear(service, &fact.subject);
+		else
+			service_fact(service, &fact, record_time(record));
 	} T_END;
 }
 

@@ -64,13 +64,13 @@ def test_account_of_an_owner(cred):
         cred.wait_stat(sessions=1)
         session.idle()
         producer.trouble("anna/work", owner="anna", label="At work",
-                         hint="app_password")
+                         hint="app-password")
         alert = session.alert()
         assert "At work" in alert
         [row] = cred.list("anna")
         assert row["account"] == "anna/work" and row["label"] == "At work"
         assert row["class"] == "credential" and row["kind"] == "account"
-        assert row["hint"] == "app_password"
+        assert row["hint"] == "app-password"
         [mail] = cred.wait_mails("anna", 1)
         assert "At work" in mail["Subject"]
         text = mail.get_body(("plain",)).get_content()
@@ -114,6 +114,19 @@ def test_ack_and_clear(cred):
         # of what was cleared nobody hears again
         assert cred.list() == []
         cred.wait_mails("anna", 3)
+
+
+def test_account_is_gone(cred):
+    """Deleted or disabled while it fails: that is not "works again"."""
+    cred.start()
+    with cred.producer() as producer:
+        producer.trouble("anna/work", owner="anna")
+        cred.wait_mails("anna", 1)
+        producer.send("account-clear", account="anna/work", owner="anna",
+                      gone="yes")
+        producer.wait_acked()
+    assert cred.list("-a") == []
+    cred.wait_mails("anna", 1)
 
 
 def test_test(cred):

@@ -34,8 +34,9 @@ static const char *const lines[] = {
 	"dropped\tid=1\ttime=2\tcount=9357",
 	BROKEN"\towner=anna\tlabel=At work\tclass=auth\tsince=1",
 	BROKEN"\tclass=auth\tsince=1",
-	BROKEN"\tclass=user_action\tsince=1\thint=app_password",
+	BROKEN"\tclass=user_action\tsince=1\thint=app-password",
 	"account-clear\tid=1\ttime=2\taccount=anna/work",
+	"account-clear\tid=1\ttime=2\taccount=anna/work\towner=anna\tgone=yes",
 	"ack\tid=1",
 };
 

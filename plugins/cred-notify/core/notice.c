@@ -144,9 +144,9 @@ bool notice_class_parse(const char *name, enum notice_class *class_r)
 
 static const char *const hint_names[NOTICE_HINT_COUNT] = {
 	[NOTICE_HINT_NONE] = "",
-	[NOTICE_HINT_APP_PASSWORD] = "app_password",
-	[NOTICE_HINT_WEB_LOGIN] = "web_login",
-	[NOTICE_HINT_ENABLE_IMAP] = "enable_imap",
+	[NOTICE_HINT_APP_PASSWORD] = "app-password",
+	[NOTICE_HINT_WEB_LOGIN] = "web-login",
+	[NOTICE_HINT_ENABLE_IMAP] = "enable-imap",
 	[NOTICE_HINT_CONSENT] = "consent",
 	[NOTICE_HINT_BLOCKED] = "blocked",
 	[NOTICE_HINT_EXPIRED] = "expired",

@@ -30,7 +30,8 @@ struct record_field {
 #define LOGIN (FAIL | BIT(RECORD_LOGIN_OK))
 #define DROPPED BIT(RECORD_DROPPED)
 #define BROKEN BIT(RECORD_ACCOUNT_FAIL)
-#define ACCOUNT (BROKEN | BIT(RECORD_ACCOUNT_CLEAR))
+#define CLEARED BIT(RECORD_ACCOUNT_CLEAR)
+#define ACCOUNT (BROKEN | CLEARED)
 #define HAPPENED (LOGIN | DROPPED | ACCOUNT)
 #define NUMBERED (HAPPENED | BIT(RECORD_ACK))
 
@@ -60,6 +61,7 @@ static const struct record_field record_fields[] = {
 	FIELD(class, TEXT, 64, BROKEN, BROKEN),
 	FIELD(since, NUMBER, 0, BROKEN, BROKEN),
 	FIELD(hint, TEXT, 32, BROKEN, 0),
+	FIELD(gone, TEXT, 3, CLEARED, 0),
 };
 
 static const char *const kind_names[RECORD_KIND_COUNT] = {

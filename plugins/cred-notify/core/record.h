@@ -17,7 +17,7 @@
      login-ok    id time user|user_hash [service mechanism ip session master]
      dropped     id time count
      account-fail   id time account class since [owner label hint]
-     account-clear  id time account [owner label]
+     account-clear  id time account [owner label gone]
    service -> producer, whenever it likes, if it likes:
      ack         id
    which says that everything up to this id lies on its disk. A producer keeps
@@ -103,6 +103,8 @@ struct record {
 	/* user/name; who it belongs to, NULL = nobody; what the owner calls it;
 	   reply_class_name(); notice_hint_name(), NULL = nothing to say */
 	const char *account, *owner, *label, *class, *hint;
+	/* "yes": the account was deleted or disabled, which is no success */
+	const char *gone;
 	/* since when it fails, seconds */
 	uint64_t since;
 };
