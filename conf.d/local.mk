@@ -1,8 +1,13 @@
 # The same settings in both dialects; installed is what this Dovecot speaks.
 dist_noinst_DATA += \
+	conf.d/2.3/90-cred-notify.conf \
 	conf.d/2.3/90-imapsync-pull.conf \
+	conf.d/2.4/90-cred-notify.conf \
 	conf.d/2.4/90-imapsync-pull.conf
 conf_files = conf.d/$(dovecot_dialect)/90-imapsync-pull.conf
+if CRED_NOTIFY
+conf_files += conf.d/$(dovecot_dialect)/90-cred-notify.conf
+endif
 
 # What an admin may have changed is left alone.
 install-data-local:

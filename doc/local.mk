@@ -1,5 +1,9 @@
 dist_man_MANS += \
 	doc/man/doveadm-imapsync.1
+if CRED_NOTIFY
+dist_man_MANS += \
+	doc/man/doveadm-cred-notify.1
+endif
 
 dist_noinst_DATA += \
 	doc/admin-guide.md \
