@@ -5,6 +5,7 @@ import base64
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import urllib.error
 import urllib.request
@@ -16,6 +17,8 @@ from cred_service_rig import CredDovecot
 from rig import wait_for
 from rig.scratch import free_port
 from rig.system import HERE
+
+pytestmark = pytest.mark.sanitize
 
 CAPABILITY = "cred_notify_capabilities=imapsync_credential_notifications"
 
@@ -279,6 +282,73 @@ def test_account_of_nobody(cred):
         cred.wait_mails("carla", 1)
         assert cred.mails("emma") == cred.mails("anna") == []
     assert cred.list() == []
+
+
+SQL = {
+    "2.3": """
+userdb {{
+  driver = sql
+  args = {dir}/sql.conf
+}}
+""",
+    "2.4": """
+sql_driver = sqlite
+sqlite_path = {dir}/users.sqlite
+userdb sql {{
+  query = SELECT home, uid, uid AS gid, \\
+    capabilities AS cred_notify_capabilities \\
+    FROM users WHERE name = '%{{user}}'
+  iterate_query = SELECT name AS user FROM users
+}}
+"""}
+SQL_CONF = """
+driver = sqlite
+connect = {dir}/users.sqlite
+user_query = SELECT home, uid, uid AS gid, \\
+  capabilities AS cred_notify_capabilities FROM users WHERE name = '%u'
+iterate_query = SELECT name AS user FROM users
+"""
+
+
+def test_sql_userdb(cred):
+    """Holders in a database; one is a holder no more."""
+    where = cred.dovecot.dir
+    cred.dovecot.configure(SQL[HERE.release], dir=where)
+    (where / "sql.conf").write_text(SQL_CONF.format(dir=where))
+    database = sqlite3.connect(where / "users.sqlite")
+    homes = {}
+    database.execute("CREATE TABLE users (name, home, uid, capabilities)")
+    for name, capabilities in (
+            ("berta", "other,imapsync_credential_notifications"),
+            ("carla", "oro_imap_sync_origin_credential_notifications"),
+            ("dora", "other"), ("emma", None)):
+        user = cred.dovecot.add_user(name)
+        database.execute("INSERT INTO users VALUES (?, ?, ?, ?)",
+                         (name, user.home, user.uid, capabilities))
+        # where only the database knows them
+        del cred.dovecot.users[name]
+        homes[name] = user
+    cred.dovecot.add_user("zoe")
+    database.commit()
+    os.chmod(where / "users.sqlite", 0o644)
+    cred.start()
+    cred.dovecot.users.update(homes)
+    rows = {row["name"]: row["value"] for row in cred.command("refresh")}
+    assert (rows["users"], rows["holders"]) == ("6", "2")
+    with cred.producer() as producer:
+        producer.trouble("info@example.org/work", label="Info")
+        cred.wait_mails("berta", 1)
+        cred.wait_mails("carla", 1)
+        database.execute("UPDATE users SET capabilities = NULL "
+                         "WHERE name = 'carla'")
+        database.commit()
+        producer.send("account-clear", account="info@example.org/work",
+                      label="Info")
+        producer.wait_acked()
+        cred.wait_mails("berta", 2)
+        cred.wait_mails("carla", 1)
+    assert cred.mails("dora") == cred.mails("emma") == []
+    database.close()
 
 
 def test_revoked_between_notice_and_login(cred):

@@ -59,8 +59,10 @@ def sanitized_programs():
     tree = os.environ.get("IMAPSYNC_SANITIZED")
     if not tree:
         return []
-    return [Path(tree) / "plugins" / "imapsync-pull" / name
-            for name in ("imapsync-pull", "imapsync-pull-worker")]
+    return [Path(tree) / "plugins" / name
+            for name in ("imapsync-pull/imapsync-pull",
+                         "imapsync-pull/imapsync-pull-worker",
+                         "cred-notify/cred-notify")]
 
 
 def below(root, path):
