@@ -8,4 +8,5 @@ endif
 dist_noinst_DATA += \
 	doc/admin-guide.md \
 	doc/architecture.md \
+	doc/cred-notify.md \
 	doc/failures.md
