@@ -241,7 +241,8 @@ static void holders_start(struct holders *holders)
 		holders_finish(holders, FALSE);
 		return;
 	}
-	holders->to = timeout_add_short(PORTION_MSECS, holders_portion, holders);
+	holders->to = timeout_add_short(PORTION_MSECS, holders_portion,
+					holders);
 }
 
 static void holders_fresh(struct holders *holders)

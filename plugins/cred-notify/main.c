@@ -88,8 +88,9 @@ int main(int argc, char *argv[])
 	const enum master_service_flags service_flags =
 		MASTER_SERVICE_FLAG_UPDATE_PROCTITLE |
 		MASTER_SERVICE_FLAG_NO_IDLE_DIE;
+	const struct master_service_settings *master_set;
 	const struct cred_settings *set;
-	const char *base_dir, *error;
+	const char *error;
 	uid_t uid;
 
 	master_service = master_service_init("cred-notify", service_flags,
@@ -101,8 +102,9 @@ int main(int argc, char *argv[])
 	master_service_init_log(master_service);
 	uid = main_preinit(set);
 
-	base_dir = master_service_get_service_settings(master_service)->base_dir;
-	if (cred_service_init(set, base_dir, uid, &cred_service, &error) < 0)
+	master_set = master_service_get_service_settings(master_service);
+	if (cred_service_init(set, master_set->base_dir, uid, &cred_service,
+			      &error) < 0)
 		i_fatal("%s", error);
 	master_service_init_finish(master_service);
 	master_service_run(master_service, client_connected);

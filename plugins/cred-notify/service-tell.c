@@ -178,6 +178,7 @@ static bool
 plan_told(struct cred_service *service, pool_t pool, struct outbox_item *item)
 {
 	struct holders_user user;
+	unsigned int tells;
 	char *const *name;
 	int ret;
 
@@ -190,8 +191,9 @@ plan_told(struct cred_service *service, pool_t pool, struct outbox_item *item)
 			return FALSE;
 		user.audience.name = *name;
 		if (ret > 0) {
-			plan_user(service, item, &user.audience,
-				  cred_service_item_tells(service, item, &user.audience));
+			tells = cred_service_item_tells(service, item,
+							&user.audience);
+			plan_user(service, item, &user.audience, tells);
 		}
 	}
 	return TRUE;
@@ -353,7 +355,8 @@ static void telling_late(const struct service_telling *telling)
 }
 
 static void
-telling_end(struct service_telling *telling, const struct channel_answer *answer)
+telling_end(struct service_telling *telling,
+	    const struct channel_answer *answer)
 {
 	struct cred_service *service = telling->service;
 	struct outbox_row *row;
@@ -451,6 +454,7 @@ row_user(struct cred_service *service, pool_t pool,
 	 const struct outbox_row *row, struct audience_user *user_r)
 {
 	struct holders_user user;
+	unsigned int tells;
 	int ret;
 
 	ret = holders_lookup(service->holders, pool, row->recipient, &user);
@@ -461,8 +465,8 @@ row_user(struct cred_service *service, pool_t pool,
 	user_r->name = row->recipient;
 	user_r->addresses = usable_addresses(pool, user_r,
 		broken_address(&row->item->notice));
-	return (cred_service_item_tells(service, row->item, user_r) & row->channel) != 0 ?
-		1 : 0;
+	tells = cred_service_item_tells(service, row->item, user_r);
+	return (tells & row->channel) != 0 ? 1 : 0;
 }
 
 static void
@@ -541,9 +545,10 @@ service_flash(struct cred_service *service, pool_t pool, uint64_t number,
 	if (ret == 0)
 		cred_service_row_end(service, row, JOURNAL_RESULT_DROPPED);
 	if (ret > 0) {
+		const struct notice *notice = &row->item->notice;
 		const struct feed_notice flash = {
-			.id = cred_service_id(&row->item->notice),
-			.text = cred_service_line(service, &row->item->notice, &user),
+			.id = cred_service_id(notice),
+			.text = cred_service_line(service, notice, &user),
 			.channel = FEED_FLASH,
 		};
 

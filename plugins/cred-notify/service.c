@@ -345,8 +345,9 @@ static void service_flush(struct cred_service *service)
 
 void cred_service_flush_later(struct cred_service *service)
 {
-	if (service->to_flush == NULL)
-		service->to_flush = timeout_add_short(0, service_flush, service);
+	if (service->to_flush != NULL)
+		return;
+	service->to_flush = timeout_add_short(0, service_flush, service);
 }
 
 static void service_pending(void *context)

@@ -403,6 +403,25 @@ def test_what_was_told_stays_told(cred, how):
     cred.wait_mails("anna", 2)
 
 
+def test_reload(cred):
+    """The old process makes room for the new one, and sessions come back."""
+    cred.start()
+    with Session(cred.dovecot) as session, cred.producer() as producer:
+        session.idle()
+        cred.wait_stat(sessions=1)
+        producer.trouble("anna/work", owner="anna", label="At work")
+        assert "At work" in session.alert()
+        [before] = cred.pids()
+        assert cred.dovecot.doveadm("reload").code == 0
+        wait_for(lambda: cred.pids() not in ([], [before]) and
+                 len(cred.pids()) == 1, what="another service")
+        assert [row["account"] for row in cred.list()] == ["anna/work"]
+        producer.connect()
+        producer.send("account-clear", account="anna/work", owner="anna")
+        producer.wait_acked()
+    cred.wait_mails("anna", 2)
+
+
 def test_kill_under_load(scratch):
     """Each of 300 accounts is in trouble: all are told of, and none twice,
     though the service is killed again and again."""
