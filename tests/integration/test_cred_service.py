@@ -411,6 +411,8 @@ def test_reload(cred):
         cred.wait_stat(sessions=1)
         producer.trouble("anna/work", owner="anna", label="At work")
         assert "At work" in session.alert()
+        # a mail that is on its way meanwhile is sent again
+        cred.wait_stat(told=2)
         [before] = cred.pids()
         assert cred.dovecot.doveadm("reload").code == 0
         wait_for(lambda: cred.pids() not in ([], [before]) and
