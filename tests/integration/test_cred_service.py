@@ -403,6 +403,29 @@ def test_what_was_told_stays_told(cred, how):
     cred.wait_mails("anna", 2)
 
 
+def test_said_twice_counts_once(cred):
+    """Who was not acknowledged says it again, and it is known by its id."""
+    cred.start()
+    with cred.producer("auth") as producer:
+        for _ in range(2):
+            producer.send("login-fail", reason="password_mismatch",
+                          user="anna", ip="192.0.2.1")
+        cred.wait_stat(counted=2)
+        # nothing of what it was answered was read
+        producer.connect()
+        producer.wait_acked()
+        assert cred.stat()["records-login-fail"] == 2
+        [row] = cred.list("-a")
+        assert int(row["count"]) == 2
+        # another start has ids of its own
+        producer.start, producer.last_id, producer.acked = "00ff", 0, 0
+        producer.connect()
+        producer.send("login-fail", reason="password_mismatch", user="anna",
+                      ip="192.0.2.1")
+        producer.wait_acked()
+    assert len(cred.list()) == 1
+
+
 def test_reload(cred):
     """The old process makes room for the new one, and sessions come back."""
     cred.start()
