@@ -2,11 +2,13 @@
 was acknowledged is never lost."""
 
 import base64
+import http.server
 import json
 import os
 import re
 import sqlite3
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 
@@ -282,6 +284,46 @@ def test_account_of_nobody(cred):
         cred.wait_mails("carla", 1)
         assert cred.mails("emma") == cred.mails("anna") == []
     assert cred.list() == []
+
+
+class Hook(http.server.BaseHTTPRequestHandler):
+    """Refuses the first POST, and keeps the others."""
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.append((self.headers["webhook-id"], json.loads(body)))
+        self.send_response(503 if len(self.server.got) == 1 else 204)
+        self.end_headers()
+
+    def log_message(self, *_args):
+        pass
+
+
+def test_webhook(scratch):
+    """Tried again with the same id, and told of the end, too."""
+    secret = scratch.path / "secret"
+    secret.write_text("whsec_" + base64.b64encode(b"x" * 32).decode() + "\n")
+    secret.chmod(0o644)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
+        server.got = []
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        cred = CredDovecot(
+            scratch, cred_notify_channels="webhook",
+            cred_notify_webhook_url=f"http://127.0.0.1:{server.server_port}/",
+            cred_notify_webhook_secret_file=secret)
+        cred.dovecot.add_user("anna")
+        cred.start()
+        cred.dovecot.log.allow("to webhook: .*tried again")
+        with cred.producer() as producer:
+            producer.trouble("anna/work", owner="anna", label="At work")
+            cred.wait_stat(told=1)
+            producer.send("account-clear", account="anna/work", owner="anna")
+            producer.wait_acked()
+            cred.wait_stat(told=2)
+        server.shutdown()
+        assert [body["type"] for _, body in server.got] == [
+            "notice.trouble", "notice.trouble", "notice.recovery"]
+        assert server.got[0][0] == server.got[1][0] != server.got[2][0]
 
 
 SQL = {
