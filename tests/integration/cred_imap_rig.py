@@ -246,8 +246,10 @@ class Session:
         return self.until(tag)
 
     def alert(self):
-        """The text of the next line, which must be an alert."""
-        line = self.line()
+        """The text of the next line, which must be an alert. Dovecot tells
+        a session that it is still there whenever it likes."""
+        while (line := self.line()).startswith(b"* OK Still here"):
+            pass
         assert line.startswith(ALERT), line
         return line[len(ALERT):].decode()
 

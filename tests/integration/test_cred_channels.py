@@ -19,6 +19,8 @@ from rig import local_dovecot, wait_for
 from rig.scratch import MAIL_UID
 from channel_rig import Channels, Events, Receiver, SmtpSink, ask, basic
 
+pytestmark = pytest.mark.soak
+
 SECRET = "0123456789abcdef0123456789abcdef"
 ANNA, BERT = ("anna", "secret"), ("bert", "secret")
 JSON = {"Content-Type": "application/json"}
@@ -672,7 +674,8 @@ def test_lists_that_fail(web):
         status, said, _headers = ask(web.port, path, login=ANNA)
         assert (status, said) == (503, {"error": "try later"})
     assert ack(web, "1.1")[0] == 503
-    assert "the test says so" in web.errors
+    wait_for(lambda: "the test says so" in web.errors,
+             what="the reason in the log")
 
 
 def test_lists_that_come_later(web):

@@ -14,6 +14,8 @@ from cred_imap_rig import (HIBERNATE, Peer, Service, Session,
 from rig import wait_for
 from rig.system import HERE
 
+pytestmark = pytest.mark.soak
+
 # bytes: more than all buffers between imap process and client hold
 BIG = 24 * 1024 * 1024
 # A notice that should not come had this time to do so. Those that come take

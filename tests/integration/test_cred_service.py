@@ -20,7 +20,7 @@ from rig import wait_for
 from rig.scratch import free_port
 from rig.system import HERE
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.soak]
 
 CAPABILITY = "cred_notify_capabilities=imapsync_credential_notifications"
 

@@ -305,7 +305,7 @@ START_TEST(notice_names)
 	ck_assert(!notice_hint_parse("app", &hint_again));
 	ck_assert(!notice_class_parse("", &class_again));
 	ck_assert_str_eq(notice_hint_name(NOTICE_HINT_APP_PASSWORD),
-			 "app_password");
+			 "app-password");
 }
 END_TEST
 
