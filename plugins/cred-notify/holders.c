@@ -8,8 +8,12 @@
 #include "dovecot-compat.h"
 #include "holders.h"
 
-/* a lookup that takes longer is of an auth process that hangs */
-#define LOOKUP_TIMEOUT_MSECS 3000
+/* A lookup that takes longer is of an auth process that hangs. One that lost
+   its LDAP server says so after 4 to 6 seconds. We must not be gone by then:
+   that of Dovecot 2.4.1 crashes if it has nobody to answer. */
+#define LOOKUP_TIMEOUT_MSECS 8000
+/* failure after more than this is of all users, not of one */
+#define SLOW_SECS 2
 /* then it is left alone so long */
 #define DOWN_SECS 10
 /* users that are looked up in one go */
@@ -91,6 +95,15 @@ static void holders_set_down(struct holders *holders, const char *what)
 	holders->stats.failed++;
 }
 
+/* -1: auth did not answer, -2: it said that it failed */
+static void
+holders_lookup_failed(struct holders *holders, int ret, time_t start_time)
+{
+	io_loop_time_refresh();
+	if (ret == -1 || ioloop_time - start_time > SLOW_SECS)
+		holders_set_down(holders, "lookup");
+}
+
 static uid_t fields_uid(const char *const *fields)
 {
 	uid_t uid;
@@ -110,6 +123,7 @@ int holders_lookup(struct holders *holders, pool_t pool, const char *name,
 		.compat_auth_user_info_protocol = "cred-notify",
 	};
 	const char *const *fields, *username;
+	time_t start_time = ioloop_time;
 	int ret;
 
 	i_zero(user_r);
@@ -118,8 +132,8 @@ int holders_lookup(struct holders *holders, pool_t pool, const char *name,
 	holders->stats.lookups++;
 	ret = auth_master_user_lookup(holders->auth, name, &info, pool,
 				      &username, &fields);
-	if (ret == -1)
-		holders_set_down(holders, "lookup");
+	if (ret < 0)
+		holders_lookup_failed(holders, ret, start_time);
 	if (ret <= 0)
 		return ret < 0 ? -1 : 0;
 	audience_user_parse(pool, holders->set.audience, username, fields,
