@@ -4,16 +4,18 @@
 #include "array.h"
 #include "ioloop.h"
 #include "strnum.h"
+#include "time-util.h"
 #include "auth-master.h"
 #include "dovecot-compat.h"
 #include "holders.h"
 
 /* A lookup that takes longer is of an auth process that hangs. One that lost
-   its LDAP server says so after 4 to 6 seconds. We must not be gone by then:
+   its LDAP server says so after 4 to 7 seconds. We must not be gone by then:
    that of Dovecot 2.4.1 crashes if it has nobody to answer. */
 #define LOOKUP_TIMEOUT_MSECS 8000
-/* failure after more than this is of all users, not of one */
-#define SLOW_SECS 2
+/* Failure after more than this is of all users, not of one: that is said with
+   a delay of up to 3 seconds. */
+#define SLOW_MSECS 3500
 /* then it is left alone so long */
 #define DOWN_SECS 10
 /* users that are looked up in one go */
@@ -97,10 +99,12 @@ static void holders_set_down(struct holders *holders, const char *what)
 
 /* -1: auth did not answer, -2: it said that it failed */
 static void
-holders_lookup_failed(struct holders *holders, int ret, time_t start_time)
+holders_lookup_failed(struct holders *holders, int ret,
+		      const struct timeval *start)
 {
 	io_loop_time_refresh();
-	if (ret == -1 || ioloop_time - start_time > SLOW_SECS)
+	if (ret == -1 ||
+	    timeval_diff_msecs(&ioloop_timeval, start) > SLOW_MSECS)
 		holders_set_down(holders, "lookup");
 }
 
@@ -123,7 +127,7 @@ int holders_lookup(struct holders *holders, pool_t pool, const char *name,
 		.compat_auth_user_info_protocol = "cred-notify",
 	};
 	const char *const *fields, *username;
-	time_t start_time = ioloop_time;
+	struct timeval start = ioloop_timeval;
 	int ret;
 
 	i_zero(user_r);
@@ -133,7 +137,7 @@ int holders_lookup(struct holders *holders, pool_t pool, const char *name,
 	ret = auth_master_user_lookup(holders->auth, name, &info, pool,
 				      &username, &fields);
 	if (ret < 0)
-		holders_lookup_failed(holders, ret, start_time);
+		holders_lookup_failed(holders, ret, &start);
 	if (ret <= 0)
 		return ret < 0 ? -1 : 0;
 	audience_user_parse(pool, holders->set.audience, username, fields,
