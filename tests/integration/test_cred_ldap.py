@@ -124,7 +124,7 @@ def test_list_is_cut_short(cred, directory):
     log.allow("auth-master: userdb list: User listing returned failure")
     log.allow("userdb: listing users failed: left alone")
     cred.command("refresh", code=75)
-    assert log.lines("Size limit exceeded")
+    wait_for(lambda: log.lines("Size limit exceeded"))
     stat = cred.stat()
     assert stat["users"] == stat["holders"] == stat["refreshed"] == 0
 
