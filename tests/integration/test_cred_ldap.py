@@ -90,6 +90,7 @@ def test_holders_come_and_go(cred, directory):
     assert cred.mails("anna") == cred.mails("dora") == cred.mails("frida") == []
 
 
+@pytest.mark.soak
 def test_directory_is_away(cred, directory):
     """Nobody is told while it is not known who may be; all are when it is."""
     start(cred, directory, ("berta", CAPABILITY), ("carla", CAPABILITY))
