@@ -7,7 +7,7 @@ from cred_service_rig import CredDovecot
 from ldap_rig import Directory
 from rig import wait_for
 
-pytestmark = pytest.mark.sanitize
+pytestmark = [pytest.mark.sanitize, pytest.mark.soak]
 
 CAPABILITY = "imapsync_credential_notifications"
 ALIAS = "oro_imap_sync_origin_credential_notifications"
@@ -90,7 +90,6 @@ def test_holders_come_and_go(cred, directory):
     assert cred.mails("anna") == cred.mails("dora") == cred.mails("frida") == []
 
 
-@pytest.mark.soak
 def test_directory_is_away(cred, directory):
     """Nobody is told while it is not known who may be; all are when it is."""
     start(cred, directory, ("berta", CAPABILITY), ("carla", CAPABILITY))
@@ -130,7 +129,6 @@ def test_list_is_cut_short(cred, directory):
     assert stat["users"] == stat["holders"] == stat["refreshed"] == 0
 
 
-@pytest.mark.soak
 def test_many_users(cred, directory):
     held = [f"user{n}" for n in (1, 1000, 2000)]
     # the others need no home
