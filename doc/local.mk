@@ -9,4 +9,6 @@ dist_noinst_DATA += \
 	doc/admin-guide.md \
 	doc/architecture.md \
 	doc/cred-notify.md \
-	doc/failures.md
+	doc/failures.md \
+	doc/monitoring/alerts.yml \
+	doc/monitoring/grafana.json

@@ -131,11 +131,29 @@ static void pull_row_where(struct pull_folder *folder,
 		row->local_uid = folder->state.local_uidnext;
 }
 
+/* For whoever counts messages. result: "stored" or a class's name. */
+static void pull_message_event(struct pull_folder *folder,
+			       const struct pull_message *message,
+			       const char *result)
+{
+	struct event_passthrough *e =
+		event_create_passthrough(folder->pull->set.event)->
+		set_name("imapsync_pull_message_finished")->
+		add_str("result", result)->
+		add_str("via", message->via == SYNC_VIA_DIRECT ?
+			"direct" : "lmtp")->
+		add_int("bytes", message->listed->size);
+
+	e_debug(e->event(), "UID %u finished: %s", message->listed->uid,
+		result);
+}
+
 static void pull_count_stored(struct pull_folder *folder,
 			      const struct pull_message *message)
 {
 	struct pull_counts *counts = &folder->pull->result.counts;
 
+	pull_message_event(folder, message, "stored");
 	counts->stored++;
 	if (message->via == SYNC_VIA_DIRECT)
 		counts->direct++;
@@ -193,6 +211,7 @@ static void pull_message_failed(struct pull_folder *folder,
 		return;
 	}
 	pull->result.counts.failed++;
+	pull_message_event(folder, message, reply_class_name(outcome->class));
 	pull_set_error(pull, outcome->class, folder->name, text);
 }
 

@@ -381,11 +381,27 @@ void remote_imap_connect(struct remote_imap *client,
 					       client);
 }
 
+/* For whoever counts logins: never more than the class of a failure. */
+static void remote_imap_login_event(struct remote_imap *client,
+				    const struct remote_imap_reply *reply)
+{
+	enum reply_class class = reply->error == NULL ? REPLY_CLASS_OK :
+		reply->error->class;
+	struct event_passthrough *e = event_create_passthrough(client->event)->
+		set_name("imapsync_pull_login_finished")->
+		add_str("class", reply_class_name(class));
+
+	if (class != REPLY_CLASS_OK)
+		e->add_str("error", reply->error->text);
+	e_debug(e->event(), "Login finished: %s", reply_class_name(class));
+}
+
 void remote_imap_connected(struct remote_imap *client,
 			   const struct remote_imap_reply *reply)
 {
 	remote_imap_reply_callback_t *callback = client->connect_callback;
 
+	remote_imap_login_event(client, reply);
 	client->connect_callback = NULL;
 	callback(reply, client->connect_context);
 }
