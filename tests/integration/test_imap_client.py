@@ -18,8 +18,9 @@ import time
 import pytest
 
 import scripted_imap
-from rig import Scratch, tool
-from rig.system import HERE
+from rig import Scratch, remote_dovecot, tool
+from scripted_dns import (NXDOMAIN, SERVFAIL, DnsServer, FakeDns,
+                          ask_service)
 from scripted_imap import (Big, RawServer, Server, answer, before, hang_up,
                            raw, stall)
 
@@ -249,43 +250,11 @@ def test_response_code_and_text_are_kept():
 
 # Names and addresses
 
-class FakeDns:
-    """Dovecot's dns-client, with answers of our choice."""
-
-    def __init__(self, path, answers):
-        self.path = path
-        self.answers = answers
-
-    def __enter__(self):
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(self.path))
-        self._listener.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_exc):
-        self._listener.close()
-
-    def _accept(self):
-        while True:
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(sock,),
-                             daemon=True).start()
-
-    def _serve(self, sock):
-        with sock, sock.makefile("rw") as file:
-            file.write("VERSION\tdns\t1\t0\n")
-            file.flush()
-            for line in file:
-                if line.startswith("IP\t"):
-                    name = line.rstrip("\n").split("\t")[1]
-                    reply = self.answers.get(name)
-                    if reply is not None:
-                        file.write(reply + "\n")
-                        file.flush()
+# what Dovecot's DNS service says of names that lead nowhere: each of these is
+# held against the real one
+NO_NAME = "-2\tName or service not known"
+NO_ADDRESS = "-5\tNo address associated with hostname"
+NO_SERVER = "-3\tTemporary failure in name resolution"
 
 
 @pytest.fixture
@@ -293,8 +262,10 @@ def dns(tmp_path):
     path = tmp_path / "dns"
     with FakeDns(path, {
             "imap.example.org": "0\t127.0.0.1",
-            "none.example.org": "-2\tName or service not known",
-            "empty.example.org": "0",
+            "none.example.org": NO_NAME,
+            "empty.example.org": NO_ADDRESS,
+            "broken.example.org": NO_SERVER,
+            "gone.example.org": None,
             "mixed.example.org": "0\t127.0.0.9\t127.0.0.1",
             "private.example.org": "0\t127.0.0.9\t169.254.169.254",
             "mapped.example.org": "0\t::ffff:127.0.0.9",
@@ -310,12 +281,8 @@ def test_name_is_resolved(dns):
     assert result.named("step")[0][:3] == ["dns", "ok", "127.0.0.1"]
 
 
-# An answer without an address: Dovecot 2.4's own client takes it for a bug of
-# Dovecot's DNS service, which never gives one, and panics.
-EMPTY = ["empty"] if HERE.release == "2.3" else []
-
-
-@pytest.mark.parametrize("name", ["none", "silent", *EMPTY])
+@pytest.mark.parametrize("name", ["none", "empty", "broken", "silent",
+                                  "gone"])
 def test_h01_name_does_not_resolve(dns, name):
     with make_server() as server:
         result = probe(server, host=f"{name}.example.org", dns=dns,
@@ -325,6 +292,34 @@ def test_h01_name_does_not_resolve(dns, name):
         f"{name}.example.org:{server.port}: DNS: ")
     assert result.steps == [("dns", "fail")]
     assert result.seconds < 5
+
+
+@pytest.fixture(scope="module")
+def names():
+    with DnsServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def real_dns(names):
+    """Dovecot's own dns-client, which asks that server and no other."""
+    with Scratch() as scratch:
+        scratch.use_name_server(names.address)
+        dovecot = remote_dovecot(scratch, "names", tls=False, ours=True)
+        yield dovecot.start().socket("dns-client")
+
+
+@pytest.mark.parametrize("answer,line", [
+    (NXDOMAIN, NO_NAME), ([], NO_ADDRESS), (SERVFAIL, NO_SERVER)],
+    ids=["none", "empty", "broken"])
+def test_h01_what_the_service_says(names, real_dns, answer, line):
+    """A name without an address is an error: it never says "fine" and then no
+    address, which Dovecot 2.4's library takes for a bug and aborts on."""
+    names.answers["h01.example.org"] = answer
+    assert ask_service(real_dns, "h01.example.org") == line
+    result = probe(None, port=143, host="h01.example.org", dns=real_dns)
+    assert result.connect.reply_class == "dns"
+    assert result.connect.error.endswith(": DNS: " + line.split("\t")[1])
 
 
 def test_no_resolver(tmp_path):

@@ -134,6 +134,14 @@ class Scratch:
         with open(self.hosts, "a", encoding="ascii") as hosts:
             hosts.write(f"{address} {name}\n")
 
+    def use_name_server(self, address):
+        """Have our Dovecots ask this DNS server; it must answer at once."""
+        file = self.path / "resolv.conf"
+        file.write_text(f"nameserver {address}\nsearch .\n"
+                        "options timeout:1 attempts:1\n")
+        subprocess.run(self.inside(["mount", "--bind", file,
+                                    "/etc/resolv.conf"]), check=True)
+
     def inside(self, command, system=HERE):
         """The command as it must be called to run with our files, in a
         system."""
