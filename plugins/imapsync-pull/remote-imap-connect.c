@@ -32,14 +32,15 @@ static void
 connect_to_addresses(struct remote_imap *client, const struct ip_addr *ips,
 		     unsigned int count)
 {
+	struct ip_addr picked[REMOTE_IMAP_MAX_ADDRESSES];
 	string_t *list = t_str_new(64);
 	unsigned int i;
 
-	count = I_MIN(count, REMOTE_IMAP_MAX_ADDRESSES);
+	count = net_policy_pick(ips, count, N_ELEMENTS(picked), picked);
 	for (i = 0; i < count; i++) {
-		array_push_back(&client->addresses, &ips[i]);
+		array_push_back(&client->addresses, &picked[i]);
 		str_printfa(list, "%s%s", i == 0 ? "" : " ",
-			    net_ip2addr(&ips[i]));
+			    net_ip2addr(&picked[i]));
 	}
 	remote_imap_report_step(client, REMOTE_IMAP_STEP_DNS, str_c(list),
 				NULL);

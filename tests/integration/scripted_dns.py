@@ -14,6 +14,7 @@ None: no answer at all. Names that are not there get NXDOMAIN.
 """
 
 import collections
+import contextlib
 import ipaddress
 import random
 import socket
@@ -34,6 +35,7 @@ class FakeDns:
     def __init__(self, path, answers):
         self.path = path
         self.answers = answers
+        self.asked = []
 
     def __enter__(self):
         self._listener = socket.socket(socket.AF_UNIX)
@@ -55,18 +57,24 @@ class FakeDns:
                              daemon=True).start()
 
     def _serve(self, sock):
-        with sock, sock.makefile("rw") as file:
-            file.write("VERSION\tdns\t1\t0\n")
-            file.flush()
+        with sock, contextlib.suppress(ConnectionResetError), \
+             sock.makefile() as file:
+            self._say(sock, "VERSION\tdns\t1\t0")
             for line in file:
                 if line.startswith("IP\t"):
                     name = line.rstrip("\n").split("\t")[1]
+                    self.asked.append(name)
                     reply = self.answers.get(name, "")
                     if reply is None:
                         return
                     if reply:
-                        file.write(reply + "\n")
-                        file.flush()
+                        self._say(sock, reply)
+
+    @staticmethod
+    def _say(sock, line):
+        # whoever asked may be gone
+        with contextlib.suppress(OSError):
+            sock.sendall(line.encode() + b"\n")
 
 
 def ask_service(path, name):

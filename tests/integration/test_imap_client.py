@@ -18,8 +18,8 @@ import time
 import pytest
 
 import scripted_imap
-from rig import Scratch, remote_dovecot, tool
-from scripted_dns import (NXDOMAIN, SERVFAIL, DnsServer, FakeDns,
+from rig import Scratch, remote_dovecot, tool, wait_for
+from scripted_dns import (A, AAAA, NXDOMAIN, SERVFAIL, DnsServer, FakeDns,
                           ask_service)
 from scripted_imap import (Big, RawServer, Server, answer, before, hang_up,
                            raw, stall)
@@ -270,6 +270,10 @@ def dns(tmp_path):
             "private.example.org": "0\t127.0.0.9\t169.254.169.254",
             "mapped.example.org": "0\t::ffff:127.0.0.9",
             "dead.example.org": "0\t127.0.0.3\t127.0.0.2",
+            "six.example.org": "\t".join(
+                ["0", *(f"2001:db8::{number:x}" for number in range(20)),
+                 "127.0.0.1"]),
+            "xn--bcher-kva.example.org": "0\t127.0.0.1",
     }):
         yield path
 
@@ -380,6 +384,84 @@ def test_h21_next_address_after_a_black_hole(dns):
     assert result.connect.status == "OK"
     assert result.named("step")[1][2] == f"127.0.0.2:{server.port}"
     assert 0.9 < result.seconds < 4
+
+
+def test_h21_many_addresses_of_one_family_do_not_hide_the_other(dns):
+    """IPv6 is first everywhere, and does not work everywhere."""
+    with make_server() as server:
+        result = probe(server, host="six.example.org", dns=dns,
+                       allow="127.0.0.1")
+    assert result.connect.status == "OK"
+    assert result.named("step")[1][2] == f"127.0.0.1:{server.port}"
+
+
+def test_h20_name_is_asked_for_once(names, real_dns):
+    """Rebinding: what the second answer would be is never heard."""
+    def answer_once(_kind, count):
+        return ["127.0.0.9" if count else "127.0.0.1"]
+    names.answers["h20.example.org"] = answer_once
+    with make_server() as server:
+        result = probe(server, host="h20.example.org", dns=real_dns,
+                       allow="127.0.0.1")
+    assert result.connect.status == "OK"
+    assert result.named("step")[1][2] == f"127.0.0.1:{server.port}"
+    assert names.asked["h20.example.org", A] == 1
+
+
+@pytest.mark.parametrize("address", [
+    "127.0.0.9", "0.0.0.0", "::", "::1", "::ffff:0.0.0.0", "::ffff:127.0.0.9",
+    "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "fe80::1"])
+def test_h19_what_dns_says_is_filtered(names, real_dns, address):
+    """Each of these may lead back to this machine."""
+    names.answers["h19.example.org"] = [address]
+    with make_server() as server:
+        result = probe(server, host="h19.example.org", dns=real_dns,
+                       allow="127.0.0.1")
+        assert server.connections == []
+    assert result.connect.reply_class == "policy"
+
+
+def test_hundreds_of_addresses(names, real_dns):
+    """Few of them are tried."""
+    names.answers["many.example.org"] = [
+        f"127.7.{number // 250}.{number % 250 + 1}" for number in range(500)]
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        result = probe(None, port=sock.getsockname()[1],
+                       host="many.example.org", dns=real_dns)
+    assert len(ask_service(real_dns, "many.example.org").split()) == 501
+    assert result.connect.reply_class == "network"
+    assert result.connect.detail.count("Connection refused") == 8
+
+
+def test_name_with_an_ipv6_address_alone(names, real_dns, authority):
+    names.answers["aaaa.example.org"] = ["::1"]
+    cert = authority.issue("aaaa", hosts=("DNS:aaaa.example.org",))
+    with make_server(host="::1", tls="implicit", cert=cert) as server:
+        result = probe(server, host="aaaa.example.org", dns=real_dns,
+                       security="tls", ca=authority.cert)
+    assert result.connect.status == "OK"
+    assert result.named("step")[1][2] == f"[::1]:{server.port}"
+
+
+def test_slow_name_server(names, real_dns):
+    def slowly(_kind, _count):
+        time.sleep(0.7)
+        return ["127.0.0.1"]
+    names.answers["slow.example.org"] = slowly
+    with make_server() as server:
+        assert probe(server, host="slow.example.org",
+                     dns=real_dns).connect.status == "OK"
+
+
+def test_silent_name_server(names, real_dns):
+    """Not longer than we want to wait, however long the service does."""
+    names.answers["silent.example.org"] = lambda _kind, _count: None
+    result = probe(None, port=143, host="silent.example.org", dns=real_dns,
+                   connect_timeout=300)
+    assert result.connect.reply_class == "dns"
+    assert result.seconds < 1
+    assert names.asked["silent.example.org", A] == 1
 
 
 # Greeting
@@ -1392,8 +1474,8 @@ def test_nothing_is_waited_for_after_logout():
 
 # Ends from within
 
-DEINIT_AT = ["start", "dns", "tcp", "tls", "login", "connect", "asked",
-             "untagged:1", "untagged:5", "untagged:9", "begin:1", "begin:2",
+DEINIT_AT = ["start", "started", "dns", "tcp", "tls", "login", "connect",
+             "asked", "untagged:1", "untagged:5", "untagged:9", "begin:1", "begin:2",
              "data:1", "data:2", "end:1", "end:2", "reply:1", "reply:2",
              "reply:3", "logout"]
 
@@ -1417,7 +1499,7 @@ def test_deinit_in_any_callback(where, security, authority, cert):
         return
     assert len(result.named("deinit")) == 1
     assert len(result.named("connect")) == 1
-    late = ("start", "dns", "tcp", "tls", "login")
+    late = ("start", "started", "dns", "tcp", "tls", "login")
     if where not in late and where != "connect":
         assert len(result.replies) == 3
 
@@ -1513,6 +1595,18 @@ def test_valgrind(where, authority, cert):
                        ca=authority.cert, wrapper=VALGRIND,
                        connect_timeout=60000, idle_timeout=60000, **options)
     assert b"definitely lost" not in result.output
+
+
+@pytest.mark.parametrize("wrapper", [(), VALGRIND],
+                         ids=["plain", "valgrind"])
+def test_stopped_while_a_name_is_looked_up(wrapper, tmp_path):
+    with FakeDns(tmp_path / "dns", {}) as dns:
+        result = probe(None, port=143, host="imap.example.org", dns=dns.path,
+                       deinit_at="started", wrapper=wrapper,
+                       connect_timeout=60000)
+        wait_for(lambda: dns.asked == ["imap.example.org"])
+    assert result.connect.reply_class == "stopped"
+    assert result.steps == []
 
 
 def test_valgrind_protocol_error():

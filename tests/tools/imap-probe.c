@@ -64,7 +64,7 @@ struct probe {
 	uoff_t max_chunk;
 
 	bool asking, connected, logged_out, deinited, broken;
-	struct timeout *to_stop;
+	struct timeout *to_stop, *to_started;
 };
 
 static void print_event(const char *name, const char *const *fields)
@@ -573,9 +573,17 @@ static void probe_finish(struct probe *probe)
 	}
 	timeout_remove(&probe->to_resume);
 	timeout_remove(&probe->to_stop);
+	timeout_remove(&probe->to_started);
 	if (!probe->connected)
 		probe_complain(probe, "connect was never answered");
 	print_stats(probe, in, out);
+}
+
+/* It waits for something now: a name, or an address. */
+static void probe_started(struct probe *probe)
+{
+	timeout_remove(&probe->to_started);
+	probe_event(probe, "started", 0);
 }
 
 static void probe_run(struct probe *probe)
@@ -593,6 +601,7 @@ static void probe_run(struct probe *probe)
 	remote_imap_connect(probe->client, probe_connect_replied, probe);
 	probe->asking = FALSE;
 	probe_event(probe, "start", 0);
+	probe->to_started = timeout_add_short(0, probe_started, probe);
 	io_loop_run(current_ioloop);
 	probe_finish(probe);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lib.h"
+#include "str.h"
 #include "core/net-policy.h"
 
 #include <check.h>
@@ -298,6 +299,46 @@ START_TEST(net_policy_bad)
 }
 END_TEST
 
+static const struct {
+	const char *ips;
+	unsigned int limit;
+	const char *picked;
+} picks[] = {
+	{ "", 3, "" },
+	{ "192.0.2.1 192.0.2.2", 0, "" },
+	{ "192.0.2.1 192.0.2.2", 1, "192.0.2.1" },
+	{ "192.0.2.1 192.0.2.2", 2, "192.0.2.1 192.0.2.2" },
+	{ "192.0.2.1 192.0.2.2", 9, "192.0.2.1 192.0.2.2" },
+	{ "::2 ::3 ::4", 2, "::2 ::3" },
+	{ "::2 ::3 ::4 192.0.2.1 192.0.2.2", 3, "::2 192.0.2.1 ::3" },
+	{ "::2 ::3 ::4 192.0.2.1", 4, "::2 192.0.2.1 ::3 ::4" },
+	{ "192.0.2.1 192.0.2.2 ::2", 2, "192.0.2.1 ::2" },
+	{ "192.0.2.1 ::2 192.0.2.2 ::3", 9, "192.0.2.1 ::2 192.0.2.2 ::3" },
+	/* the name server may say one twice */
+	{ "::2 ::2 192.0.2.1", 3, "::2 192.0.2.1 ::2" },
+};
+
+START_TEST(net_policy_picks)
+{
+	const char *const *words = t_strsplit_spaces(picks[_i].ips, " ");
+	unsigned int i, count = str_array_length(words);
+	struct ip_addr *ips = t_new(struct ip_addr, count + 1);
+	/* of its exact size, for the sanitizers to watch */
+	struct ip_addr *picked = malloc(picks[_i].limit * sizeof(*picked));
+	string_t *str = t_str_new(64);
+
+	for (i = 0; i < count; i++)
+		ips[i] = addr(words[i]);
+	count = net_policy_pick(ips, count, picks[_i].limit, picked);
+	for (i = 0; i < count; i++) {
+		str_printfa(str, "%s%s", i == 0 ? "" : " ",
+			    net_ip2addr(&picked[i]));
+	}
+	free(picked);
+	ck_assert_str_eq(str_c(str), picks[_i].picked);
+}
+END_TEST
+
 /* No wrapping lets through what is denied bare. */
 START_TEST(net_policy_random)
 {
@@ -348,6 +389,7 @@ int main(void)
 	tcase_add_test(tc, net_policy_no_ip);
 	tcase_add_loop_test(tc, net_policy_port, 0, N_ELEMENTS(port_lists));
 	tcase_add_loop_test(tc, net_policy_bad, 0, N_ELEMENTS(bad));
+	tcase_add_loop_test(tc, net_policy_picks, 0, N_ELEMENTS(picks));
 	tcase_add_loop_test(tc, net_policy_random, 0, 10);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);

@@ -189,6 +189,37 @@ bool net_policy_allows(const struct net_policy *policy,
 	return allowed;
 }
 
+static unsigned int
+net_policy_find_family(const struct ip_addr *ips, unsigned int count,
+		       unsigned int idx, bool ip6)
+{
+	while (idx < count && IPADDR_IS_V6(&ips[idx]) != ip6)
+		idx++;
+	return idx;
+}
+
+unsigned int net_policy_pick(const struct ip_addr *ips, unsigned int count,
+			     unsigned int limit, struct ip_addr *picked_r)
+{
+	/* where the next one of each family is */
+	unsigned int next[2] = {
+		net_policy_find_family(ips, count, 0, FALSE),
+		net_policy_find_family(ips, count, 0, TRUE),
+	};
+	unsigned int picked = 0;
+	bool ip6 = next[TRUE] < next[FALSE];
+
+	for (; picked < limit && (next[0] < count || next[1] < count);
+	     ip6 = !ip6) {
+		if (next[ip6] == count)
+			continue;
+		picked_r[picked++] = ips[next[ip6]];
+		next[ip6] = net_policy_find_family(ips, count, next[ip6] + 1,
+						   ip6);
+	}
+	return picked;
+}
+
 bool net_policy_allows_port(const struct net_policy *policy, in_port_t port)
 {
 	const in_port_t *ports = policy->ports;

@@ -38,6 +38,14 @@ int net_policy_parse(pool_t pool, const char *networks, const char *ports,
    it is ("loopback address"). */
 bool net_policy_allows(const struct net_policy *policy,
 		       const struct ip_addr *ip, const char **reason_r);
+
+/* Up to limit of the addresses of one name, in the order they are to be tried:
+   IPv6 and IPv4 take turns (RFC 8305, 4), or many addresses of the one that
+   does not work here would keep us from the other. picked_r has room for limit
+   addresses. Returns how many there are in it. */
+unsigned int net_policy_pick(const struct ip_addr *ips, unsigned int count,
+			     unsigned int limit, struct ip_addr *picked_r);
+
 bool net_policy_allows_port(const struct net_policy *policy, in_port_t port);
 
 #endif
