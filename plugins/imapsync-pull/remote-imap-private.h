@@ -263,6 +263,9 @@ void remote_imap_start_tls(struct remote_imap *client);
 void remote_imap_login_continue(struct remote_imap *client);
 
 /* remote-imap-tls.c */
+/* The server's name, which it is told in the handshake; NULL if an address is
+   all we have, which is not for there (RFC 6066, 3). */
+const char *remote_imap_tls_get_name(const struct remote_imap *client);
 /* Put TLS on the streams. Returns 0, or -1 and error_r. */
 int remote_imap_tls_init(struct remote_imap *client, const char **error_r);
 /* Returns 1 when the handshake is over, 0 if more input is needed, -1 and

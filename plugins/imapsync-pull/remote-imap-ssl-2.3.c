@@ -34,7 +34,8 @@ int remote_imap_ssl_start(struct remote_imap *client, const char **error_r)
 	struct ssl_iostream_settings set;
 
 	ssl_settings_fill(client, &set);
-	return io_stream_create_ssl_client(client->ssl_ctx, client->set.host,
+	return io_stream_create_ssl_client(client->ssl_ctx,
+					   remote_imap_tls_get_name(client),
 					   &set, &client->input,
 					   &client->output, &client->ssl,
 					   error_r);

@@ -66,7 +66,8 @@ int remote_imap_ssl_get_context(struct remote_imap *client,
 
 int remote_imap_ssl_start(struct remote_imap *client, const char **error_r)
 {
-	return io_stream_create_ssl_client(client->ssl_ctx, client->set.host,
+	return io_stream_create_ssl_client(client->ssl_ctx,
+					   remote_imap_tls_get_name(client),
 					   client->event, 0, &client->input,
 					   &client->output, &client->ssl,
 					   error_r);

@@ -13,6 +13,7 @@
 #include "remote-imap-private.h"
 
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 /* lower case hex SHA-256 of the peer's SubjectPublicKeyInfo, or NULL */
 static const char *tls_get_key_hash(SSL *ssl)
@@ -50,6 +51,30 @@ static int tls_check_pin(struct remote_imap *client, const char **error_r)
 	return 0;
 }
 
+const char *remote_imap_tls_get_name(const struct remote_imap *client)
+{
+	struct ip_addr ip;
+
+	return net_addr2ip(client->set.host, &ip) == 0 ? NULL :
+		client->set.host;
+}
+
+/* Dovecot takes a name in the certificate, "*.0.0.1" say, for an address. Only
+   an address is one (RFC 9525, 6.4). */
+static bool tls_address_is_right(struct remote_imap *client)
+{
+	X509 *cert;
+	bool right;
+
+	if (remote_imap_tls_get_name(client) != NULL)
+		return TRUE;
+	cert = SSL_get_peer_certificate(client->ssl->ssl);
+	right = cert != NULL &&
+		X509_check_ip_asc(cert, client->set.host, 0) == 1;
+	X509_free(cert);
+	return right;
+}
+
 static int tls_check_certificate(struct remote_imap *client,
 				 const char **error_r)
 {
@@ -57,7 +82,8 @@ static int tls_check_certificate(struct remote_imap *client,
 	const char *error;
 
 	if (ssl_iostream_check_cert_validity(client->ssl, client->set.host,
-					     &error) == 0)
+					     &error) == 0 &&
+	    tls_address_is_right(client))
 		return 0;
 	/* the library's own text has the certificate's names in it */
 	if (result != X509_V_OK)

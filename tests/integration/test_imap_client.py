@@ -699,6 +699,125 @@ def test_h15_wildcards(authority, dns, name, good):
     assert (reply.status == "OK") == good
 
 
+def issue_odd(authority, tmp_path, subject, *extensions, signer=None):
+    """A certificate with these lines of extensions and no others."""
+    cert, key = tmp_path / "odd.pem", tmp_path / "odd.key"
+    (tmp_path / "odd.ext").write_text("\n".join(extensions) + "\n")
+    ca, ca_key = signer or (authority.cert, authority.path / "ca.key")
+    openssl("req", "-new", "-nodes", "-newkey", "ec", "-pkeyopt",
+            "ec_paramgen_curve:P-256", "-subj", subject, "-keyout", key,
+            "-out", tmp_path / "odd.csr")
+    openssl("x509", "-req", "-in", tmp_path / "odd.csr", "-CA", ca, "-CAkey",
+            ca_key, "-set_serial", 99, "-days", 9, "-extfile",
+            tmp_path / "odd.ext", "-out", cert)
+    return cert, key
+
+
+def san(*names):
+    return "subjectAltName=" + ",".join(names)
+
+
+def raw_dns_name(name):
+    """One that OpenSSL would not write."""
+    inner = b"\x82" + bytes([len(name)]) + name
+    return "subjectAltName=DER:" + (
+        b"\x30" + bytes([len(inner)]) + inner).hex(":")
+
+
+IDN = "xn--bcher-kva.example.org"
+
+
+@pytest.mark.parametrize("host,subject,extension,good", [
+    ("imap.example.org", "/CN=imap.example.org", "", True),
+    ("imap.example.org", "/CN=other.example.org", "", False),
+    ("imap.example.org", "/O=nobody", "subjectAltName=DER:30:00", False),
+    ("imap.example.org", "/CN=imap.example.org",
+     san("DNS:other.example.org"), False),
+    ("imap.example.org", "/O=nobody", san("email:a@imap.example.org"), False),
+    ("imap.example.org", "/O=nobody", san("URI:imap://imap.example.org"),
+     False),
+    ("imap.example.org", "/O=nobody", san("IP:127.0.0.1"), False),
+    ("imap.example.org", "/O=nobody",
+     raw_dns_name(b"imap.example.org\0.evil.org"), False),
+    ("imap.example.org", "/O=nobody", raw_dns_name(b""), False),
+    ("imap.example.org", "/O=nobody", raw_dns_name(b"*"), False),
+    ("imap.example.org", "/O=nobody", san("DNS:imap.*.org"), False),
+    ("imap.example.org", "/O=nobody", san("DNS:*.*.org"), False),
+    ("imap.example.org", "/O=nobody", san("DNS:.example.org"), False),
+    (IDN, "/O=nobody", san(f"DNS:{IDN}"), True),
+    (IDN, "/O=nobody", san(f"DNS:{IDN.upper()}"), True),
+    (IDN, "/O=nobody", san("DNS:*.example.org"), True),
+    (IDN, "/O=nobody", san("DNS:xn--*.example.org"), False),
+    (IDN, "/O=nobody", raw_dns_name("b\xfccher.example.org".encode()), False),
+    ("127.0.0.1", "/O=nobody", san("IP:127.0.0.1"), True),
+    ("127.0.0.1", "/O=nobody", san("IP:127.0.0.2"), False),
+    ("127.0.0.1", "/O=nobody", san("IP:::ffff:127.0.0.1"), False),
+    # an address is not a name (RFC 9525, 6.4)
+    ("127.0.0.1", "/O=nobody", san("DNS:127.0.0.1"), False),
+    ("127.0.0.1", "/O=nobody", san("DNS:*.0.0.1"), False),
+    ("127.0.0.1", "/CN=127.0.0.1", "", False),
+])
+def test_h15_odd_certificates(authority, tmp_path, dns, host, subject,
+                              extension, good):
+    cert = issue_odd(authority, tmp_path, subject, extension)
+    reply = tls_probe(cert, ca=authority.cert, host=host, dns=dns)
+    assert (reply.status == "OK") == good
+    assert good or reply.error.endswith(": TLS: certificate is for another "
+                                        "host")
+
+
+@pytest.mark.parametrize("address,good", [("::1", True), ("::2", False)])
+def test_h15_ipv6_address(authority, tmp_path, address, good):
+    cert = issue_odd(authority, tmp_path, "/O=nobody", san(f"IP:{address}"))
+    with make_server(host="::1", tls="implicit", cert=cert) as server:
+        result = probe(server, host="::1", security="tls", ca=authority.cert)
+    assert (result.connect.status == "OK") == good
+
+
+def test_h13_certificate_of_a_client(authority, tmp_path):
+    cert = issue_odd(authority, tmp_path, "/O=nobody", san("IP:127.0.0.1"),
+                     "extendedKeyUsage=clientAuth")
+    reply = tls_probe(cert, ca=authority.cert)
+    assert re.search("TLS: (unsupported|unsuitable) certificate purpose$",
+                     reply.error)
+
+
+def test_h14_signed_by_somebody_who_may_not(authority, tmp_path, cert):
+    """Whoever has a certificate cannot make more of them."""
+    odd, key = issue_odd(authority, tmp_path, "/O=nobody",
+                         san("IP:127.0.0.1"), signer=cert)
+    odd.write_text(odd.read_text() + cert[0].read_text())
+    assert tls_probe((odd, key), ca=authority.cert).status == "LOST"
+
+
+@pytest.mark.parametrize("count,good", [(1000, True), (6000, False)])
+def test_h17_certificate_with_many_names(authority, tmp_path, dns, count,
+                                         good):
+    names = [f"DNS:n{number}.example.org" for number in range(count)]
+    cert = issue_odd(authority, tmp_path, "/O=nobody",
+                     san(*names, "DNS:imap.example.org"))
+    reply = tls_probe(cert, ca=authority.cert, host="imap.example.org",
+                      dns=dns)
+    assert (reply.status == "OK") == good
+
+
+@pytest.mark.parametrize("host,wanted", [
+    ("imap.example.org", "imap.example.org"), ("127.0.0.1", None)])
+def test_server_is_told_the_name(authority, dns, host, wanted):
+    """SNI: a name, never an address (RFC 6066, 3)."""
+    seen = []
+    cert = authority.issue("sni", hosts=("DNS:imap.example.org",
+                                         "IP:127.0.0.1"))
+
+    def setup(context):
+        context.sni_callback = lambda _sock, name, _context: seen.append(name)
+    with make_server(tls="implicit", cert=cert) as server:
+        server.tls_setup = setup
+        result = probe(server, security="tls", ca=authority.cert, host=host,
+                       dns=dns)
+    assert result.connect.status == "OK" and seen == [wanted]
+
+
 def test_certificate_names_do_not_reach_the_log(tmp_path):
     cert = tmp_path / "evil.pem", tmp_path / "evil.key"
     openssl("req", "-x509", "-nodes", "-days", "10", "-newkey", "ec",
