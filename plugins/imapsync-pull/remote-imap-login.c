@@ -24,11 +24,15 @@ struct login_mechanism {
 	   refused, so that the server goes on to its NO */
 	bool token;
 	const char *token_goodbye;
+	/* challenges it answers, for one in which the server proves that it
+	   knows the secret, too: OK before the last is no proof, and one more
+	   makes the mechanism panic; 0 = not that strict */
+	unsigned int challenges;
 };
 
 static const struct login_mechanism login_mechanisms[] = {
 	{ .name = "SCRAM-SHA-256", .client_first = TRUE, .authzid = TRUE,
-	  .password = TRUE },
+	  .password = TRUE, .challenges = 2 },
 	{ .name = "PLAIN", .client_first = TRUE, .authzid = TRUE,
 	  .password = TRUE },
 	{ .name = "LOGIN", .password = TRUE },
@@ -164,10 +168,14 @@ login_replied(const struct remote_imap_reply *reply, void *context)
 	dsasl_client_free(&client->sasl);
 	if (reply->status != IMAP_REPLY_OK) {
 		login_refused(client, reply);
-		return;
+	} else if (client->sasl_given < client->sasl_expected) {
+		remote_imap_fail(client, REPLY_CLASS_PROTOCOL, "login: server "
+				 "did not prove that it knows the password",
+				 NULL);
+	} else {
+		client->logged_in = TRUE;
+		remote_imap_login_continue(client);
 	}
-	client->logged_in = TRUE;
-	remote_imap_login_continue(client);
 }
 
 /*
@@ -221,6 +229,12 @@ static int sasl_input(struct remote_imap *client, const char *text)
 	buffer_t *data = t_buffer_create(MAX_BASE64_DECODED_SIZE(strlen(text)));
 	const char *error;
 
+	if (client->sasl_expected > 0 &&
+	    client->sasl_given++ == client->sasl_expected) {
+		remote_imap_fail(client, REPLY_CLASS_PROTOCOL,
+				 "login: server does not come to an end", NULL);
+		return -1;
+	}
 	if (base64_scheme_decode(&base64_scheme, 0, text, strlen(text),
 				 data) < 0) {
 		remote_imap_fail(client, REPLY_CLASS_PROTOCOL,
@@ -272,9 +286,14 @@ sasl_append_initial_response(struct remote_imap *client,
 {
 	const char *output;
 
+	client->sasl_expected = mech->challenges;
 	if (!mech->client_first ||
-	    !remote_imap_has_capability(client, "SASL-IR"))
+	    !remote_imap_has_capability(client, "SASL-IR")) {
+		/* the first asks for our first word */
+		if (mech->challenges > 0)
+			client->sasl_expected++;
 		return 0;
+	}
 	output = sasl_get_output(client);
 	if (output == NULL)
 		return -1;

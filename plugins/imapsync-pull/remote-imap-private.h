@@ -154,6 +154,9 @@ struct remote_imap {
 	struct dsasl_client *sasl;
 	const char *mechanism;
 	unsigned int sasl_rounds;
+	/* challenges the mechanism must be given before it can have succeeded,
+	   0 = it is not that strict, and those that it was given of them */
+	unsigned int sasl_expected, sasl_given;
 	/* first word, when it is too long for the command */
 	const char *sasl_held;
 	bool token_login, logged_in;

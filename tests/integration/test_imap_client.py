@@ -6,6 +6,7 @@ the catalogue of hostile servers."""
 
 import base64
 import hashlib
+import hmac
 import os
 import random
 import re
@@ -19,6 +20,7 @@ import pytest
 
 import scripted_imap
 from rig import Scratch, remote_dovecot, tool, wait_for
+from rig.system import HERE
 from scripted_dns import (A, AAAA, NXDOMAIN, SERVFAIL, DnsServer, FakeDns,
                           ask_service)
 from scripted_imap import (Big, RawServer, Server, answer, before, hang_up,
@@ -965,6 +967,69 @@ def test_wanted_mechanism_is_not_offered():
         result = probe(server, mechanism="PLAIN")
     assert result.connect.reply_class == "config"
     assert not said_secret(server)
+
+
+SCRAM = "IMAP4rev1 AUTH=SCRAM-SHA-256"
+
+
+def scram_server(iterations=b"4096", nonce=None, prove=True, more=False):
+    """SCRAM-SHA-256 as the server does it (RFC 5802, 5). prove: that it knows
+    the password, or what it says instead, or not at all; more: it never
+    ends."""
+    def hook(session, tag, args):
+        first = base64.b64decode(args[1]) if len(args) > 1 else session.ask()
+        bare = first.split(b",", 2)[2]
+        theirs = bare.split(b",r=", 1)[1]
+        said = (b"r=" + (theirs + b"ours" if nonce is None else nonce)
+                + b",s=" + base64.b64encode(b"salt") + b",i=" + iterations)
+        without_proof = session.ask(said).rsplit(b",p=", 1)[0]
+        salted = hashlib.pbkdf2_hmac("sha256", SECRET.encode(), b"salt", 4096)
+        key = hmac.digest(salted, b"Server Key", "sha256")
+        proof = hmac.digest(key, b",".join([bare, said, without_proof]),
+                            "sha256")
+        if prove is True:
+            session.ask(b"v=" + base64.b64encode(proof))
+        elif prove:
+            session.ask(prove)
+        while more:
+            session.ask()
+        session.reply(tag, "OK", "done")
+        return True
+    return hook
+
+
+def scram_probe(hook, initial):
+    """Only 2.4 knows the mechanism; 2.3 has nothing to say to the server."""
+    with make_server(capabilities=SCRAM + initial) as server:
+        server.on("AUTHENTICATE", hook)
+        result = probe(server, mechanism="SCRAM-SHA-256")
+    if HERE.release == "2.3":
+        assert result.connect.reply_class == "config"
+        assert not said_secret(server)
+    return result
+
+
+@pytest.mark.parametrize("initial", ["", " SASL-IR"])
+def test_scram(initial):
+    result = scram_probe(scram_server(), initial)
+    assert HERE.release == "2.3" or result.connect.status == "OK"
+
+
+@pytest.mark.parametrize("initial", ["", " SASL-IR"])
+@pytest.mark.parametrize("hook", [
+    scram_server(prove=False), scram_server(prove=b"v=AAAA"),
+    scram_server(prove=b"e=other-error"), scram_server(prove=b"?"),
+    scram_server(more=True), scram_server(nonce=b"ours"),
+    scram_server(iterations=b"4294967295"), scram_server(iterations=b"-1"),
+    scram_server(iterations=b"1000000"), answer("OK", "come in"),
+], ids=["no proof", "wrong proof", "error", "garbage", "endless", "nonce",
+        "iterations", "negative", "many", "at once"])
+def test_scram_server_that_cheats(hook, initial):
+    """Whoever does not prove to know the password is not the server."""
+    result = scram_probe(hook, initial)
+    assert result.connect.status == "LOST"
+    assert HERE.release == "2.3" or result.connect.reply_class == "protocol"
+    assert result.seconds < 5
 
 
 def test_master_user():
