@@ -20,14 +20,15 @@ struct login_mechanism {
 	bool authzid;
 	/* "auto" may take it: best first */
 	bool password;
-	/* the secret is a token; the answer to a challenge that says it was
-	   refused, so that the server goes on to its NO */
+	/* the secret is a token */
 	bool token;
-	const char *token_goodbye;
-	/* challenges it answers, for one in which the server proves that it
-	   knows the secret, too: OK before the last is no proof, and one more
-	   makes the mechanism panic; 0 = not that strict */
+	/* challenges it answers, where the server, too, proves that it knows
+	   the secret: an OK before the last of them comes without the proof,
+	   and one more makes the mechanism panic; 0 = not that strict */
 	unsigned int challenges;
+	/* the answer to a challenge that says the token was refused, so that
+	   the server goes on to its NO */
+	const char *token_goodbye;
 };
 
 static const struct login_mechanism login_mechanisms[] = {

@@ -909,6 +909,52 @@ def test_h17_no_tls_at_all(data):
     assert result.connect.reply_class in ("tls", "network")
 
 
+def test_h17_dripping_handshake():
+    """Bytes do not push the deadline back."""
+    def script(conn):
+        # a record of 16 kB begins
+        conn.send(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc" + b"x" * 10000)
+    with RawServer(script) as server:
+        server.drip = (1, 0.02)
+        result = probe(server, security="tls", connect_timeout=700)
+    assert result.connect.error.endswith("TLS: handshake timed out")
+    assert result.seconds < 3
+
+
+@pytest.mark.parametrize("data,error", [
+    (b"", "TLS: "),
+    # unrecognized_name, internal_error and close_notify (RFC 8446, 6)
+    (b"\x15\x03\x03\x00\x02\x02\x70", "TLS: .*unrecognized name"),
+    (b"\x15\x03\x03\x00\x02\x02\x50", "TLS: .*internal error"),
+    (b"\x15\x03\x03\x00\x02\x01\x00", "TLS: "),
+], ids=["hang up", "name", "error", "close"])
+def test_h17_end_in_the_handshake(data, error):
+    """It is known at once, not when the time is over."""
+    def script(conn):
+        conn.sock.recv(65536)
+        conn.send(data)
+        raise scripted_imap.HangUp
+    with RawServer(script) as server:
+        result = probe(server, security="tls", connect_timeout=20000)
+    assert result.connect.reply_class == "tls"
+    assert re.search(error, result.connect.error), result.connect.error
+    assert result.seconds < 5
+
+
+@pytest.mark.parametrize("mode,status", [
+    (ssl.CERT_OPTIONAL, "OK"), (ssl.CERT_REQUIRED, "LOST")],
+    ids=["optional", "required"])
+def test_server_asks_for_a_certificate(mode, status, authority, cert):
+    def ask(context):
+        context.load_verify_locations(authority.cert)
+        context.verify_mode = mode
+    with make_server(tls="implicit", cert=cert) as server:
+        server.tls_setup = ask
+        result = probe(server, security="tls", ca=authority.cert)
+    assert result.connect.status == status
+    assert not result.errors
+
+
 def test_pin_replaces_the_authority(tmp_path):
     cert = self_signed(tmp_path)
     assert tls_probe(cert, pin=key_hash(cert[0])).status == "OK"
