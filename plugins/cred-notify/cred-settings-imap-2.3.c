@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lib.h"
 #include "array.h"
+#include "settings-parser.h"
 #include "mail-user.h"
 #include "dovecot-compat.h"
 #include "cred-settings-imap.h"
@@ -34,6 +35,31 @@ static int cred_settings_bool(struct mail_user *user, const char *name,
 	return cred_settings_error(name, value, "yes, no", error_r);
 }
 
+static int cred_settings_delay(struct mail_user *user, unsigned int *secs_r,
+			       const char **error_r)
+{
+	const char *name = "cred_notify_imap_delay";
+	const char *value = mail_user_plugin_getenv(user, name);
+	const char *error;
+
+	*secs_r = CRED_SETTINGS_IMAP_DELAY_SECS;
+	if (value == NULL || settings_get_time(value, secs_r, &error) == 0)
+		return 0;
+	return cred_settings_error(name, value, "0, 5 secs, 1 mins, ...",
+				   error_r);
+}
+
+static int cred_settings_switches(struct mail_user *user,
+				  struct imap_show_settings *set_r,
+				  const char **error_r)
+{
+	if (cred_settings_bool(user, "cred_notify_imap_cleartext",
+			       &set_r->cleartext, error_r) < 0)
+		return -1;
+	return cred_settings_bool(user, "cred_notify_imap_warning",
+				  &set_r->warning, error_r);
+}
+
 int cred_settings_imap_get(pool_t pool, struct mail_user *user,
 			   struct imap_show_settings *set_r,
 			   const char **error_r)
@@ -55,6 +81,7 @@ int cred_settings_imap_get(pool_t pool, struct mail_user *user,
 			       CRED_SETTINGS_IMAP_SKIP_CLIENTS);
 	set_r->skip_clients = (const char *const *)
 		p_strsplit_spaces(pool, value, " ");
-	return cred_settings_bool(user, "cred_notify_imap_cleartext",
-				  &set_r->cleartext, error_r);
+	if (cred_settings_delay(user, &set_r->delay_secs, error_r) < 0)
+		return -1;
+	return cred_settings_switches(user, set_r, error_r);
 }

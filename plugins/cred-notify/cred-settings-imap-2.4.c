@@ -17,7 +17,9 @@ struct cred_imap_settings {
 	const char *cred_notify_imap;
 	const char *cred_notify_imap_hibernate;
 	ARRAY_TYPE(const_string) cred_notify_imap_skip_clients;
+	unsigned int cred_notify_imap_delay;
 	bool cred_notify_imap_cleartext;
+	bool cred_notify_imap_warning;
 };
 
 #define DEF(type, name) \
@@ -27,7 +29,9 @@ static const struct setting_define cred_imap_setting_defines[] = {
 	DEF(ENUM, cred_notify_imap),
 	DEF(ENUM, cred_notify_imap_hibernate),
 	DEF(BOOLLIST, cred_notify_imap_skip_clients),
+	DEF(TIME, cred_notify_imap_delay),
 	DEF(BOOL, cred_notify_imap_cleartext),
+	DEF(BOOL, cred_notify_imap_warning),
 
 	SETTING_DEFINE_LIST_END
 };
@@ -38,7 +42,9 @@ static const struct cred_imap_settings cred_imap_default_settings = {
 	.cred_notify_imap_hibernate =
 		CRED_SETTINGS_IMAP_HIBERNATE":pending:no",
 	.cred_notify_imap_skip_clients = ARRAY_INIT,
+	.cred_notify_imap_delay = CRED_SETTINGS_IMAP_DELAY_SECS,
 	.cred_notify_imap_cleartext = FALSE,
+	.cred_notify_imap_warning = FALSE,
 };
 
 static const struct setting_keyvalue cred_imap_default_keyvalues[] = {
@@ -69,7 +75,9 @@ int cred_settings_imap_get(pool_t pool, struct mail_user *user,
 	    imap_show_hibernate_parse(set->cred_notify_imap_hibernate,
 				      &set_r->hibernate) < 0)
 		i_unreached();
+	set_r->delay_secs = set->cred_notify_imap_delay;
 	set_r->cleartext = set->cred_notify_imap_cleartext;
+	set_r->warning = set->cred_notify_imap_warning;
 	set_r->skip_clients = p_strarray_dup(pool,
 		settings_boollist_get(&set->cred_notify_imap_skip_clients));
 	settings_free(set);

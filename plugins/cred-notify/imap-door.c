@@ -27,6 +27,8 @@ struct door {
 	struct imap_show *show;
 	struct imap_feed *feed;
 	struct timeout *to_show, *to_id;
+	/* until the session is old enough */
+	struct timeout *to_settle;
 	bool secured:1, unhibernated:1, skipped:1;
 };
 
@@ -65,10 +67,11 @@ door_say(struct door *door, const struct imap_show_notice *notice)
 {
 	/* not kept anywhere: COMPRESS puts another in its place */
 	struct ostream *output = door->client->output;
+	const char *start = door->set.warning ? "* NO [ALERT] " :
+		"* OK [ALERT] ";
 
 	o_stream_cork(output);
-	client_send_line(door->client,
-			 t_strconcat("* OK [ALERT] ", notice->text, NULL));
+	client_send_line(door->client, t_strconcat(start, notice->text, NULL));
 	o_stream_uncork(output);
 	imap_feed_shown(door->feed, notice->id);
 	imap_show_done(door->show, notice->id);
@@ -78,6 +81,7 @@ static void door_close(struct door *door)
 {
 	timeout_remove(&door->to_show);
 	timeout_remove(&door->to_id);
+	timeout_remove(&door->to_settle);
 	if (door->feed != NULL)
 		imap_feed_deinit(&door->feed);
 	if (door->show != NULL)
@@ -89,6 +93,7 @@ static void door_show(struct door *door)
 	struct client *client = door->client;
 	const struct imap_show_session session = {
 		.idling = client_is_idling(client),
+		.settled = door->to_settle == NULL,
 		.output_locked = client->output_cmd_lock != NULL,
 	};
 	struct imap_show_notice notice;
@@ -114,6 +119,27 @@ static void door_id_timeout(struct door *door)
 	timeout_remove(&door->to_id);
 	imap_show_id_timeout(door->show);
 	door_show(door);
+}
+
+static void door_settled(struct door *door)
+{
+	timeout_remove(&door->to_settle);
+	door_show(door);
+}
+
+static void door_wait(struct door *door)
+{
+	unsigned int secs;
+
+	if (imap_show_waits_for_id(door->show)) {
+		door->to_id = timeout_add_short(IMAP_SHOW_ID_WAIT_MSECS,
+						door_id_timeout, door);
+	}
+	/* one that has slept is old */
+	if (door->set.delay_secs > 0 && !door->unhibernated) {
+		secs = I_MIN(door->set.delay_secs, IMAP_SHOW_MAX_DELAY_SECS);
+		door->to_settle = timeout_add(secs * 1000, door_settled, door);
+	}
 }
 
 static void door_feed_line(void *context, const struct feed_line *line)
@@ -162,10 +188,8 @@ static void door_open(struct door *door)
 				    &door_feed_callbacks, door);
 	if (door->feed == NULL)
 		imap_show_deinit(&door->show);
-	else if (imap_show_waits_for_id(door->show)) {
-		door->to_id = timeout_add_short(IMAP_SHOW_ID_WAIT_MSECS,
-						door_id_timeout, door);
-	}
+	else
+		door_wait(door);
 }
 
 /* Here the answer to the login was sent already. */

@@ -56,6 +56,16 @@ log_debug = category=imap
 """
 
 
+# Tests of anything else do not wait for a session to grow old.
+AT_ONCE = {"cred_notify_imap_delay": 0}
+
+
+def plugin_settings(**settings):
+    """Of the imap plugin, a line each. None: the default."""
+    return "\n".join(f"{name} = {value}" for name, value
+                     in {**AT_ONCE, **settings}.items() if value is not None)
+
+
 def imap_dovecot(scratch, users=("anna",), **settings):
     """A Dovecot with the imap plugin; not started.
     settings: cred_notify_imap=..."""
@@ -63,10 +73,8 @@ def imap_dovecot(scratch, users=("anna",), **settings):
     instance.add_piece("REMOTE")
     cert, key = scratch.ca().issue("local")
     instance.add_piece("TLS", cert=cert, key=key)
-    instance.configure(
-        PLUGIN[HERE.release],
-        settings="\n".join(f"{name} = {value}"
-                           for name, value in settings.items()))
+    instance.configure(PLUGIN[HERE.release],
+                       settings=plugin_settings(**settings))
     for user in users:
         instance.add_user(user)
     return instance

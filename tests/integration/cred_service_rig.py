@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 
-from cred_imap_rig import PLUGIN
+from cred_imap_rig import PLUGIN, plugin_settings
 from cred_rig import AuthClient
 from rig import local_dovecot, wait_for
 from rig.system import HERE
@@ -36,7 +36,8 @@ class CredDovecot:
         cert, key = scratch.ca().issue("local")
         self.dovecot.add_piece("TLS", cert=cert, key=key)
         self.dovecot.configure("protocols = imap lmtp cred-notify")
-        self.dovecot.configure(PLUGIN[HERE.release], settings="")
+        self.dovecot.configure(PLUGIN[HERE.release],
+                               settings=plugin_settings())
         for name, value in {**SETTINGS, **settings}.items():
             self.dovecot.configure(f"{name} = {value}")
 

@@ -278,7 +278,20 @@ def test_session_that_is_not_secured(scratch, allowed):
                 assert service.seen("sub")[0][3] == "secured"
 
 
-WEBMAIL = 'ID ("name" "Roundcube" "version" "1.6.5" "php" "8.2")'
+# Roundcube 1.6.5 as it is when logged in, with imap_debug. Without, it never
+# says who it is.
+WEBMAIL = ('ID ("name" "Roundcube" "version" "1.6.5" "php" "8.2.36" '
+           '"os" "Linux" "command" "/?_task=login")')
+# The sessions that a login, a look into INBOX and a refresh are for it, from
+# after the login to the end.
+WEBMAIL_SESSIONS = (
+    ('NAMESPACE', 'LIST (SPECIAL-USE) "" "*" RETURN (SUBSCRIBED)'),
+    ('LIST (SUBSCRIBED) "" "*"',),
+    ('STATUS INBOX (MESSAGES UNSEEN)', 'SELECT INBOX', 'UID SEARCH ALL',
+     'STATUS INBOX (HIGHESTMODSEQ MESSAGES UNSEEN)'),
+    ('LIST (SUBSCRIBED) "" "*"', 'STATUS INBOX (MESSAGES UNSEEN)'),
+    ('STATUS INBOX (MESSAGES UNSEEN)', 'SELECT INBOX', 'UID SEARCH ALL'),
+)
 
 
 @pytest.mark.parametrize("first", ([], ["CAPABILITY"], ["NAMESPACE"]))
@@ -300,6 +313,83 @@ def test_client_that_shows_nothing_is_skipped(dovecot, service, first):
     assert len(service.wait("shown")) == 1
 
 
+def test_short_sessions_use_nothing_up(scratch):
+    """Webmail that does not say who it is. By default."""
+    dovecot = imap_dovecot(scratch, cred_notify_imap_delay=None).start()
+    with Service(dovecot) as service:
+        service.notice("anna", "1.1", "flash", "Flash.")
+        for commands in WEBMAIL_SESSIONS:
+            with listening(service, dovecot) as webmail:
+                for command in commands:
+                    webmail.command(command)
+                webmail.command("LOGOUT")
+                assert webmail.alerts() == []
+        assert service.seen("shown") == []
+        # who waits for mail is there, and need not wait for this
+        with Session(dovecot) as session:
+            session.command("SELECT INBOX")
+            start = time.monotonic()
+            session.idle()
+            assert session.alert() == "Flash."
+            assert seconds_since(start) < LIVE_SECS
+
+
+@pytest.mark.parametrize("channel", ("flash", "live"))
+def test_session_grows_old(scratch, channel):
+    """One that does not idle is shown to after a while."""
+    dovecot = always(scratch, cred_notify_imap_delay="2 secs")
+    with Service(dovecot) as service:
+        start = time.monotonic()
+        with listening(service, dovecot) as session:
+            service.notice("anna", "1.1", channel, "Here still?")
+            session.command("SELECT INBOX")
+            assert session.alert() == "Here still?"
+            assert seconds_since(start) >= 2
+            service.notice("anna", "1.2", channel, "Yes.")
+            start = time.monotonic()
+            assert session.alert() == "Yes."
+            assert seconds_since(start) < LIVE_SECS
+
+
+FROM_WEBMAIL = {"2.3": """
+remote 127.0.0.2 {
+  plugin {
+    cred_notify_imap = no
+  }
+}
+""", "2.4": """
+remote 127.0.0.2 {
+  cred_notify_imap = no
+}
+"""}
+
+
+def test_host_is_left_out(scratch):
+    """As the documentation says for webmail with a host of its own."""
+    dovecot = imap_dovecot(scratch)
+    dovecot.configure(FROM_WEBMAIL[HERE.release])
+    dovecot.start()
+    with Service(dovecot) as service:
+        service.notice("anna", "1.1", "flash", "Flash.")
+        with Session(dovecot, source="127.0.0.2") as webmail:
+            webmail.command("SELECT INBOX")
+            webmail.idle()
+            assert webmail.is_silent(QUIET_SECS)
+            assert webmail.alerts() == [] == service.seen("sub")
+        with Session(dovecot) as session:
+            assert session.alert() == "Flash."
+
+
+def test_as_a_warning(scratch):
+    dovecot = always(scratch, cred_notify_imap_warning="yes")
+    with Service(dovecot) as service, \
+            listening(service, dovecot) as session:
+        for channel in ("flash", "live"):
+            service.notice("anna", f"1.{channel}", channel, "Beware.")
+            assert session.line() == b"* NO [ALERT] Beware."
+        assert b"OK NOOP" in session.command("NOOP")[-1]
+
+
 def test_patterns_of_clients(scratch):
     dovecot = imap_dovecot(
         scratch, cred_notify_imap_skip_clients="Snappy* ?bird").start()
@@ -315,20 +405,23 @@ def test_patterns_of_clients(scratch):
             assert session.alert() == "Flash."
 
 
-def test_bad_setting_fails_nobody(scratch):
+@pytest.mark.parametrize("name,value", (
+    ("cred_notify_imap", "sometimes"), ("cred_notify_imap_delay", "soon"),
+    ("cred_notify_imap_warning", "perhaps")))
+def test_bad_setting_fails_nobody(scratch, name, value):
+    dovecot = imap_dovecot(scratch, **{name: value})
     if HERE.release != "2.3":
         # doveconf and the config process refuse it
-        instance = imap_dovecot(scratch, cred_notify_imap="sometimes")
-        with pytest.raises(SystemExit, match="cred_notify_imap"):
-            instance.start()
+        with pytest.raises(SystemExit, match=name):
+            dovecot.start()
         return
-    dovecot = imap_dovecot(scratch, cred_notify_imap="sometimes").start()
-    dovecot.log.allow("cred_notify_imap: sometimes")
+    dovecot.start()
+    dovecot.log.allow(f"{name}: {value}")
     with Service(dovecot) as service:
         service.notice("anna", "1.1", "flash", "Flash.")
         with Session(dovecot) as session:
             assert session.is_silent(QUIET_SECS)
-        assert dovecot.log.lines("cred_notify_imap: sometimes: it is one of")
+        assert dovecot.log.lines(f"{name}: {value}: it is one of")
 
 
 # -- hibernation

@@ -5,7 +5,8 @@
 #include <check.h>
 
 static const char *const skip_webmail[] = { "Roundcube*", "X?Y", NULL };
-static const struct imap_show_session between = { .idling = FALSE };
+static const struct imap_show_session between = { .settled = TRUE };
+static const struct imap_show_session young = { .settled = FALSE };
 static const struct imap_show_session idling = { .idling = TRUE };
 static const struct imap_show_session locked = {
 	.idling = TRUE,
@@ -59,6 +60,20 @@ START_TEST(show_by_mode)
 	ck_assert_int_eq(next(&idling), NOTHING);
 	ck_assert(imap_show_add(show, modes[_i].channel, "1", "text"));
 	ck_assert_int_eq(next(&between), modes[_i].between);
+	ck_assert_int_eq(next(&idling), modes[_i].idling);
+}
+END_TEST
+
+/* What is over in a moment is webmail, and nobody looks at it. */
+START_TEST(show_not_too_early)
+{
+	set.mode = modes[_i].mode;
+	show = imap_show_init(&set);
+	ck_assert_int_eq(next(&young), NOTHING);
+	ck_assert(imap_show_add(show, modes[_i].channel, "1", "text"));
+	ck_assert_int_eq(next(&young), modes[_i].idling == NOTHING ?
+			 NOTHING : WAIT);
+	/* what idles stays, however young */
 	ck_assert_int_eq(next(&idling), modes[_i].idling);
 }
 END_TEST
@@ -151,6 +166,10 @@ static const struct {
 	enum imap_show_verdict verdict;
 } commands[] = {
 	{ "ID", "(\"name\" \"Roundcube\" \"version\" \"1.6.5\")", NOTHING },
+	/* as 1.6.5 says it, with imap_debug */
+	{ "ID", "(\"name\" \"Roundcube\" \"version\" \"1.6.5\" "
+		"\"php\" \"8.2.36\" \"os\" \"Linux\" "
+		"\"command\" \"/?_task=mail&_action=refresh\")", NOTHING },
 	{ "id", "(\"version\" \"1\" \"NAME\" \"roundcube Webmail\")", NOTHING },
 	{ "ID", "(name Roundcube)", NOTHING },
 	{ "ID", "(\"os\" NIL \"name\" \"x\\\\y\")", NOTHING },
@@ -285,6 +304,7 @@ int main(void)
 	lib_init();
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, show_by_mode, 0, N_ELEMENTS(modes));
+	tcase_add_loop_test(tc, show_not_too_early, 0, N_ELEMENTS(modes));
 	tcase_add_test(tc, show_not_in_a_literal);
 	tcase_add_test(tc, show_once);
 	tcase_add_test(tc, show_gone);

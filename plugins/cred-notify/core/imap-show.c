@@ -273,7 +273,7 @@ static bool
 notice_is_due(const struct imap_show *show, const struct notice *notice,
 	      const struct imap_show_session *session)
 {
-	if (notice->shown)
+	if (notice->shown || (!session->settled && !session->idling))
 		return FALSE;
 	if (notice->channel == FEED_FLASH)
 		return show->set->mode != IMAP_SHOW_NO;

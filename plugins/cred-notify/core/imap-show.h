@@ -29,6 +29,11 @@ struct imap_show_settings {
 	/* also in sessions that are not encrypted (RFC 9051, 7.1: clients
 	   should ignore alerts there) */
 	bool cleartext;
+	/* say it as a warning (untagged NO), not as OK */
+	bool warning;
+	/* nothing is shown before the session is so old, or in IDLE: what a
+	   person looks at stays, webmail and scripts are gone by then */
+	unsigned int delay_secs;
 	/* NULL-terminated patterns with * and ?, in any case, of the name in
 	   ID (RFC 2971) of clients that do not show alerts */
 	const char *const *skip_clients;
@@ -49,6 +54,8 @@ enum imap_show_verdict {
 struct imap_show_session {
 	/* IDLE (RFC 2177) is running */
 	bool idling;
+	/* it is as old as delay_secs asks for */
+	bool settled;
 	/* an answer is on its way that must not be broken up */
 	bool output_locked;
 };
@@ -60,6 +67,8 @@ struct imap_show_notice {
 /* How long a client that has said nothing has to say who it is: webmail does at
    once. Only asked for if there are patterns. */
 #define IMAP_SHOW_ID_WAIT_MSECS 250
+/* longest wait for a session to be old enough */
+#define IMAP_SHOW_MAX_DELAY_SECS 3600
 /* most notices of a session; above that the service is not told that they were
    shown, and has them for the next one */
 #define IMAP_SHOW_MAX_NOTICES 32
