@@ -13,7 +13,7 @@ COLUMNS, ROWS = 100, 16
 class Terminal:
     """A program on a screen. Keys go to it, and all it wrote is kept."""
 
-    def __init__(self, scratch, command, home):
+    def __init__(self, command, home):
         self._tmux = ["tmux", "-f", "/dev/null", "-S", str(home / "tmux")]
         self._raw = home / "terminal"
         # it starts once somebody listens
@@ -27,8 +27,10 @@ class Terminal:
         self.keys("Enter")
 
     def _run(self, *words):
-        return subprocess.run([*self._tmux, *words], check=True, text=True,
-                              capture_output=True).stdout
+        done = subprocess.run([*self._tmux, *words], text=True,
+                              capture_output=True)
+        assert done.returncode == 0, f"tmux {words[0]}: {done.stderr}"
+        return done.stdout
 
     def __enter__(self):
         return self
@@ -43,18 +45,18 @@ class Terminal:
         """The screen as it is now."""
         return self._run("capture-pane", "-p")
 
-    def wait(self, text):
-        """The screen on which this text appears."""
+    def wait(self, *texts):
+        """The screen on which one of these texts appears."""
         screens = []
 
         def appears():
             screens.append(self.text())
-            return text in screens[-1]
+            return any(text in screens[-1] for text in texts)
 
         try:
             wait_for(appears, PATIENCE)
         except AssertionError as error:
-            raise AssertionError(f"{text} does not appear on\n"
+            raise AssertionError(f"{texts} do not appear on\n"
                                  f"{screens[-1]}") from error
         return screens[-1]
 
@@ -69,3 +71,8 @@ class Terminal:
     def bells(self):
         """How often it has rung."""
         return self.written().count("\a")
+
+    def wait_bells(self, count):
+        """What is written is kept a moment after it is shown."""
+        wait_for(lambda: self.bells() >= count, PATIENCE, what="the bell")
+        assert self.bells() == count
