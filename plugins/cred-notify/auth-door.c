@@ -14,9 +14,17 @@
 #include "auth-feed.h"
 #include "auth-door.h"
 
-/* Events are looked at when they are freed, as all are: to have them sent, a
-   filter would have to want them, and Dovecot would compare each event with it
-   and make messages that nobody reads. */
+/* Every event of auth passes here twice, a dozen times in a login, and all but
+   a few logins only end well. So what is done for those is next to nothing:
+
+   - Events are looked at when they are freed, as all are: to have them sent, a
+     filter would have to want them, and Dovecot would compare each event with
+     it and make messages that nobody reads.
+   - What a passdb said is worked out and noted only once it is needed: until
+     then its event is held. Most often that is until the login ends well, which
+     nobody asks of why. A note in each login would be one field more than fits
+     into the memory of its event.
+   - Whether a user has a streak at all is asked before all that costs more. */
 
 /* what the passdbs of a request said, enum login_seen; on its event */
 #define DOOR_SEEN "cred_notify_seen"
@@ -38,6 +46,10 @@ static struct {
 	uint64_t streak_seed;
 	/* with the key of this process */
 	struct hmac_context hmac;
+	/* NULL, or the last lookup whose answer is not noted yet, held */
+	struct event *lookup;
+	enum login_seen answer;
+	bool answer_of_master;
 } door;
 
 /*
@@ -62,23 +74,27 @@ static const char *door_user_hash(const char *user)
 
 static void door_streak_add(const char *user, const char *ip)
 {
+	uint64_t key;
+
 	if (door.streaks == NULL) {
 		door.streaks = streak_table_create(door.streak_pool,
 						   DOOR_STREAK_BUCKETS,
 						   door.streak_seed);
 	}
-	streak_add(door.streaks, streak_key(door.streaks, user, NULL));
-	if (ip != NULL)
-		streak_add(door.streaks, streak_key(door.streaks, user, ip));
+	key = streak_key(door.streaks, user);
+	streak_add(door.streaks, key);
+	if (ip != NULL) {
+		streak_add(door.streaks,
+			   streak_key_at(door.streaks, key, ip));
+	}
 }
 
-static bool door_streak_ends(const char *user, const char *ip)
+static bool door_streak_ends(uint64_t key, const char *ip)
 {
-	bool ends;
+	bool ends = streak_take(door.streaks, key);
 
-	ends = streak_take(door.streaks, streak_key(door.streaks, user, NULL));
 	if (ip != NULL &&
-	    streak_take(door.streaks, streak_key(door.streaks, user, ip)))
+	    streak_take(door.streaks, streak_key_at(door.streaks, key, ip)))
 		ends = TRUE;
 	return ends;
 }
@@ -98,12 +114,17 @@ static const char *door_field(struct event *event, const char *key)
 /* The same of one event alone, for what is asked in each login. */
 static const char *door_own_field(const struct event *event, const char *key)
 {
-	const struct event_field *field =
-		event_find_field_nonrecursive(event, key);
+	const struct event_field *fields;
+	unsigned int i, count;
 
-	return field == NULL ||
-		field->value_type != EVENT_FIELD_VALUE_TYPE_STR ||
-		*field->value.str == '\0' ? NULL : field->value.str;
+	fields = event_get_fields(event, &count);
+	for (i = 0; i < count; i++) {
+		if (*fields[i].key == *key && strcmp(fields[i].key, key) == 0)
+			break;
+	}
+	return i == count ||
+		fields[i].value_type != EVENT_FIELD_VALUE_TYPE_STR ||
+		*fields[i].value.str == '\0' ? NULL : fields[i].value.str;
 }
 
 static enum login_seen door_seen(const struct event *request)
@@ -146,55 +167,77 @@ door_passdb_denies(const struct event *request, const struct event *lookup)
 	return deny;
 }
 
-/* The event that is sent is a child of the lookup's, and that of the
-   request's, which lives on until the request has finished. */
+static void door_forget(void)
+{
+	event_unref(&door.lookup);
+}
+
+/* The lookup's event is a child of the request's, which lives on until the
+   request has finished. */
+static void door_note(void)
+{
+	struct event *request;
+
+	if (door.lookup == NULL)
+		return;
+	request = door.lookup->parent;
+	event_add_int(request, DOOR_SEEN, login_seen_add(
+		door_seen(request), door.answer,
+		door_passdb_denies(request, door.lookup),
+		door.answer_of_master));
+	door_forget();
+}
+
+/* The event that is sent is a child of the lookup's. */
 static void door_passdb_finished(struct event *event, const char *result)
 {
 	struct event *lookup = event->parent;
-	struct event *request = lookup == NULL ? NULL : lookup->parent;
 
-	if (request == NULL || !auth_feed_is_wanted(door.feed))
+	if (lookup->parent == NULL || !auth_feed_is_wanted(door.feed))
 		return;
-	event_add_int(request, DOOR_SEEN, login_seen_add(
-		door_seen(request), result,
-		door_passdb_denies(request, lookup),
-		door_own_field(request, "login_user") != NULL));
+	door_note();
+	door.lookup = event_ref(lookup);
+	door.answer = login_seen_answer(result);
+	/* of a master who is right, it is soon gone */
+	door.answer_of_master =
+		door_own_field(lookup->parent, "login_user") != NULL;
 }
 
-static void door_fill(struct event *event, struct record *record)
+static void
+door_fill(struct event *request, const char *ip, struct record *record)
 {
-	const char *ip = door_field(event, "remote_ip");
-
 	record->time = ioloop_time;
-	record->service = door_field(event, COMPAT_AUTH_EVENT_PROTOCOL);
-	record->mechanism = door_field(event, "mechanism");
-	record->session = door_field(event, "session");
+	record->service = door_own_field(request, COMPAT_AUTH_EVENT_PROTOCOL);
+	record->mechanism = door_own_field(request, "mechanism");
+	record->session = door_own_field(request, "session");
 	if (ip != NULL && net_addr2ip(ip, &record->ip) < 0)
 		i_zero(&record->ip);
 	/* before the master is known to be right, he is the user */
-	record->master = door_field(event, "master_user");
-	if (record->master == NULL && door_field(event, "login_user") != NULL)
+	record->master = door_own_field(request, "master_user");
+	if (record->master == NULL &&
+	    door_own_field(request, "login_user") != NULL)
 		record->master = record->user;
 }
 
-static void door_login_failed(struct event *event, const char *user)
+static void door_tell_failed(struct event *event, const char *user)
 {
-	enum login_seen seen = event->parent == NULL ? 0 :
-		door_seen(event->parent);
+	struct event *request = event->parent;
+	enum login_seen seen = door_seen(request);
 	const char *error = door_own_field(event, "error");
-	const char *policy = door_field(event, "policy_result");
+	const char *policy = door_own_field(event, "policy_result");
+	const char *ip = door_field(request, "remote_ip");
 	struct record record = {
 		.kind = RECORD_LOGIN_FAIL,
 		.user = user,
 	};
 
-	door_fill(event, &record);
+	door_fill(request, ip, &record);
 	record.reason = login_reason(
 		seen, record.mechanism,
 		error != NULL && strcmp(error, "internal failure") == 0,
 		policy != NULL && strcmp(policy, "refused") == 0);
 	if (login_user_is_known(seen) && record_user_fits(user))
-		door_streak_add(user, door_field(event, "remote_ip"));
+		door_streak_add(user, ip);
 	else {
 		if (record.master == user)
 			record.master = NULL;
@@ -205,41 +248,49 @@ static void door_login_failed(struct event *event, const char *user)
 	auth_feed_send(door.feed, &record);
 }
 
-/* A master's login says that the master's password is right, no other's. */
-static void door_login_worked(struct event *event, const char *user)
+static void door_login_failed(struct event *event)
 {
-	const char *master = door_field(event, "master_user");
+	const char *user = door_own_field(event->parent, "user");
+
+	/* who has no name broke off, or never began */
+	if (user == NULL || !auth_feed_is_wanted(door.feed))
+		return;
+	door_note();
+	door_tell_failed(event, user);
+}
+
+static void door_tell_worked(struct event *request, const char *user)
+{
+	const char *ip = door_field(request, "remote_ip");
 	struct record record = {
 		.kind = RECORD_LOGIN_OK,
-		.user = master != NULL ? master : user,
+		.user = user,
 	};
 
-	if (!door_streak_ends(record.user, door_field(event, "remote_ip")))
-		return;
-	door_fill(event, &record);
+	door_fill(request, ip, &record);
 	record_drop_long(&record);
 	auth_feed_send(door.feed, &record);
 }
 
-static bool
-door_has_own(const struct event *event, const char *key, const char *value)
+/* A master's login says that the master's password is right, no other's. */
+static void door_login_worked(struct event *request)
 {
-	const char *own = door_own_field(event, key);
+	const char *user;
+	uint64_t key;
 
-	return own != NULL && (value == NULL || strcmp(own, value) == 0);
-}
-
-static void door_login_finished(struct event *event, bool worked)
-{
-	const char *user = door_field(event, "user");
-
-	/* who has no name broke off, or never began */
+	if (door.lookup != NULL && door.lookup->parent == request)
+		door_forget();
+	if (door.streaks == NULL || streak_count(door.streaks) == 0)
+		return;
+	user = door_own_field(request, "master_user");
+	if (user == NULL)
+		user = door_own_field(request, "user");
 	if (user == NULL)
 		return;
-	if (worked)
-		door_login_worked(event, user);
-	else if (auth_feed_is_wanted(door.feed))
-		door_login_failed(event, user);
+	key = streak_key(door.streaks, user);
+	if (streak_may_end(door.streaks, key) &&
+	    door_streak_ends(key, door_field(request, "remote_ip")))
+		door_tell_worked(request, user);
 }
 
 /* Its name has gone: it is known by what it has and what it belongs to. Of a
@@ -250,26 +301,26 @@ static void door_freed(struct event *event)
 
 	if (result != NULL) {
 		/* not of a userdb */
-		if (door_has_own(event->parent, "passdb_id", NULL))
+		if (door_own_field(event->parent, "passdb_id") != NULL)
 			door_passdb_finished(event, result);
-	} else if (!door_has_own(event->parent, "mechanism", NULL)) {
+	} else if (door_own_field(event->parent, "mechanism") == NULL) {
 		/* not a login's */
-	} else if (!door_has_own(event, "success", "yes")) {
-		door_login_finished(event, FALSE);
-	} else if (door.streaks != NULL && streak_count(door.streaks) > 0) {
-		door_login_finished(event, TRUE);
+	} else if (door_own_field(event, "success") != NULL) {
+		door_login_worked(event->parent);
+	} else {
+		door_login_failed(event);
 	}
 }
 
+/* Who calls has a data stack frame round it. */
 static bool
 door_event(struct event *event, enum event_callback_type type,
 	   struct failure_context *ctx ATTR_UNUSED,
 	   const char *fmt ATTR_UNUSED, va_list args ATTR_UNUSED)
 {
 	if (type == EVENT_CALLBACK_TYPE_FREE && event->passthrough &&
-	    event->parent != NULL) T_BEGIN {
+	    event->parent != NULL)
 		door_freed(event);
-	} T_END;
 	return TRUE;
 }
 
@@ -303,6 +354,7 @@ void auth_cred_notify_deinit(void)
 	if (door.feed == NULL)
 		return;
 	event_unregister_callback(door_event);
+	door_forget();
 	auth_feed_deinit(&door.feed);
 	door.streaks = NULL;
 	pool_unref(&door.streak_pool);

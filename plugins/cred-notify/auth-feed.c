@@ -12,6 +12,11 @@
 #include <sys/socket.h>
 
 #define FEED_MAX_BYTES (64*1024)
+/* Records that come in this time are one write, and one acknowledgement: both
+   cost more than a record does. Nobody waits for one. */
+#define FEED_GATHER_MSECS 50
+/* but as many bytes are not kept waiting */
+#define FEED_GATHER_BYTES (16*1024)
 #define FEED_RETRY_MIN_MSECS 100
 #define FEED_RETRY_MAX_MSECS 10000
 /* far longer than any line the service has to say */
@@ -23,7 +28,7 @@ struct auth_feed {
 	/* -1 = not connected */
 	int fd;
 	struct io *io_in, *io_out;
-	struct timeout *to_retry;
+	struct timeout *to_gather, *to_retry;
 	unsigned int retry_msecs;
 	/* before that, a socket that is not there is not looked for again */
 	time_t next_look;
@@ -51,6 +56,7 @@ static void auth_feed_retry_later(struct auth_feed *feed)
 
 static void auth_feed_disconnect(struct auth_feed *feed)
 {
+	timeout_remove(&feed->to_gather);
 	io_remove(&feed->io_in);
 	io_remove(&feed->io_out);
 	i_close_fd(&feed->fd);
@@ -164,10 +170,19 @@ static int auth_feed_hello(struct auth_feed *feed)
 
 static void auth_feed_want_output(struct auth_feed *feed)
 {
-	/* not at once: many records in one go are one write */
-	if (feed->fd != -1 && feed->io_out == NULL) {
-		feed->io_out = io_add(feed->fd, IO_WRITE, auth_feed_output,
-				      feed);
+	timeout_remove(&feed->to_gather);
+	feed->io_out = io_add(feed->fd, IO_WRITE, auth_feed_output, feed);
+}
+
+static void auth_feed_gather(struct auth_feed *feed)
+{
+	if (feed->fd == -1 || feed->io_out != NULL)
+		return;
+	if (record_queue_unsent(feed->queue) >= FEED_GATHER_BYTES)
+		auth_feed_want_output(feed);
+	else if (feed->to_gather == NULL) {
+		feed->to_gather = timeout_add_short(
+			FEED_GATHER_MSECS, auth_feed_want_output, feed);
 	}
 }
 
@@ -211,7 +226,7 @@ bool auth_feed_is_wanted(struct auth_feed *feed)
 void auth_feed_send(struct auth_feed *feed, struct record *record)
 {
 	record_queue_add(feed->queue, record);
-	auth_feed_want_output(feed);
+	auth_feed_gather(feed);
 }
 
 struct auth_feed *auth_feed_init(const char *path, const char *start)
@@ -235,6 +250,7 @@ void auth_feed_deinit(struct auth_feed **_feed)
 	if (feed->fd != -1) T_BEGIN {
 		(void)auth_feed_flush(feed);
 	} T_END;
+	timeout_remove(&feed->to_gather);
 	timeout_remove(&feed->to_retry);
 	io_remove(&feed->io_in);
 	io_remove(&feed->io_out);

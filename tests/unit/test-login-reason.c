@@ -62,8 +62,8 @@ static enum login_seen see(const char *said)
 		bool deny = strncmp(*results, "d:", 2) == 0;
 		bool master = strncmp(*results, "m:", 2) == 0;
 
-		seen = login_seen_add(seen, *results + (deny || master ? 2 : 0),
-				      deny, master);
+		seen = login_seen_add(seen, login_seen_answer(
+			*results + (deny || master ? 2 : 0)), deny, master);
 	}
 	return seen;
 }

@@ -72,18 +72,52 @@ START_TEST(streak_keys)
 		streak_table_create(pool, 1, 0x123456789abcdef0ULL);
 	struct streak_table *other =
 		streak_table_create(pool, 1, 0x123456799abcdef1ULL);
-	uint64_t anna = streak_key(table, "anna", NULL);
+	uint64_t anna = streak_key(table, "anna");
+	uint64_t anna_there = streak_key_at(table, anna, "::1");
 
-	ck_assert(anna == streak_key(table, "anna", NULL));
-	ck_assert(anna != streak_key(other, "anna", NULL));
-	ck_assert(anna != streak_key(table, "annb", NULL));
-	ck_assert(anna != streak_key(table, "anna", ""));
-	ck_assert(streak_key(table, "anna", "::1") !=
-		  streak_key(table, "anna::1", NULL));
-	ck_assert(streak_key(table, "anna", "::1") !=
-		  streak_key(table, "anna:", ":1"));
-	ck_assert(streak_key(table, "", NULL) !=
-		  streak_key(table, "\001", NULL));
+	ck_assert(anna == streak_key(table, "anna"));
+	ck_assert(anna != streak_key(other, "anna"));
+	ck_assert(anna != streak_key(table, "annb"));
+	ck_assert(anna != streak_key_at(table, anna, ""));
+	ck_assert(anna_there == streak_key_at(table, anna, "::1"));
+	ck_assert(anna_there != streak_key_at(table, anna, "::2"));
+	ck_assert(anna_there != streak_key(table, "anna::1"));
+	ck_assert(anna_there !=
+		  streak_key_at(table, streak_key(table, "anna:"), ":1"));
+	ck_assert(streak_key(table, "") != streak_key(table, "\001"));
+}
+END_TEST
+
+/* It says so for a user as long as any of the user's keys is there, whether
+   they were taken or made room. */
+START_TEST(streak_may_end_knows_users)
+{
+	struct streak_table *table =
+		streak_table_create(pool, 1, 0x123456789abcdef0ULL);
+	uint64_t anna = streak_key(table, "anna");
+	uint64_t berta = streak_key(table, "berta");
+	uint64_t anna_there = streak_key_at(table, anna, "::1");
+
+	ck_assert(!streak_may_end(table, anna));
+	streak_add(table, anna);
+	streak_add(table, anna);
+	streak_add(table, anna_there);
+	ck_assert(streak_may_end(table, anna));
+	ck_assert(!streak_may_end(table, berta));
+	ck_assert(streak_take(table, anna));
+	ck_assert(!streak_take(table, anna));
+	ck_assert(streak_may_end(table, anna));
+	ck_assert(streak_take(table, anna_there));
+	ck_assert(!streak_may_end(table, anna));
+
+	streak_add(table, anna);
+	streak_add(table, berta);
+	streak_add(table, streak_key_at(table, berta, "::1"));
+	streak_add(table, streak_key_at(table, berta, "::2"));
+	ck_assert(streak_may_end(table, anna));
+	streak_add(table, streak_key_at(table, berta, "::3"));
+	ck_assert(!streak_may_end(table, anna));
+	ck_assert(streak_may_end(table, berta));
 }
 END_TEST
 
@@ -95,8 +129,9 @@ START_TEST(streak_keys_spread)
 	unsigned int i;
 
 	for (i = 0; i < 10000; i++) T_BEGIN {
-		streak_add(table, streak_key(table, t_strdup_printf(
-			"user%u", i), "192.0.2.1"));
+		streak_add(table, streak_key_at(
+			table, streak_key(table, t_strdup_printf("user%u", i)),
+			"192.0.2.1"));
 	} T_END;
 	ck_assert_uint_gt(streak_count(table), 9950);
 }
@@ -115,6 +150,7 @@ int main(void)
 	tcase_add_test(tc, streak_forgets_the_oldest);
 	tcase_add_test(tc, streak_is_bounded);
 	tcase_add_test(tc, streak_keys);
+	tcase_add_test(tc, streak_may_end_knows_users);
 	tcase_add_test(tc, streak_keys_spread);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);

@@ -49,28 +49,32 @@ static bool mechanism_checks_later(const char *mechanism)
 	return strncasecmp(mechanism, "SCRAM-", 6) == 0;
 }
 
-enum login_seen login_seen_add(enum login_seen seen, const char *result,
-			       bool deny, bool master)
+enum login_seen login_seen_answer(const char *result)
 {
-	enum login_seen now = 0;
 	unsigned int i;
 
 	for (i = 0; i < N_ELEMENTS(results); i++) {
 		if (strcmp(result, results[i].result) == 0)
-			now = results[i].seen;
+			return results[i].seen;
 	}
+	return 0;
+}
+
+enum login_seen login_seen_add(enum login_seen seen, enum login_seen answer,
+			       bool deny, bool master)
+{
 	if (deny) {
 		/* not found there is what should be; the database may know
 		   patterns or addresses instead of users */
-		if (now == LOGIN_SEEN_UNKNOWN)
+		if (answer == LOGIN_SEEN_UNKNOWN)
 			return seen;
-		return seen | (now == LOGIN_SEEN_INTERNAL ? now :
+		return seen | (answer == LOGIN_SEEN_INTERNAL ? answer :
 			       LOGIN_SEEN_DENIED);
 	}
 	/* from here on it is about the user, and the master was right */
-	if (master && now == LOGIN_SEEN_OK)
+	if (master && answer == LOGIN_SEEN_OK)
 		return 0;
-	return seen | now;
+	return seen | answer;
 }
 
 enum record_reason login_reason(enum login_seen seen, const char *mechanism,

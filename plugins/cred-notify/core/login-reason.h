@@ -16,13 +16,17 @@ enum login_seen {
 	LOGIN_SEEN_DENIED	= 0x80,
 };
 
+/* result: Dovecot's name of a passdb's answer. Returns 0 for one that says
+   nothing. */
+enum login_seen login_seen_answer(const char *result);
+
 /* One passdb has answered.
 
    seen:   what was seen before
-   result: Dovecot's name of the answer
+   answer: by login_seen_answer()
    deny:   it is a deny passdb
    master: it looked up a master user, who wants to log in as another */
-enum login_seen login_seen_add(enum login_seen seen, const char *result,
+enum login_seen login_seen_add(enum login_seen seen, enum login_seen answer,
 			       bool deny, bool master);
 
 /* Why a login that went through those failed.

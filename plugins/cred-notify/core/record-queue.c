@@ -110,11 +110,16 @@ void record_queue_add(struct record_queue *queue, struct record *record)
 		queue->dropped++;
 }
 
+size_t record_queue_unsent(const struct record_queue *queue)
+{
+	return str_len(queue->data) - queue->sent;
+}
+
 const unsigned char *
 record_queue_next(struct record_queue *queue, time_t now, size_t *size_r)
 {
 	record_queue_report_dropped(queue, now);
-	*size_r = str_len(queue->data) - queue->sent;
+	*size_r = record_queue_unsent(queue);
 	return str_data(queue->data) + queue->sent;
 }
 

@@ -21,6 +21,8 @@ void record_queue_add(struct record_queue *queue, struct record *record);
    dropped records. Valid until the next call. */
 const unsigned char *
 record_queue_next(struct record_queue *queue, time_t now, size_t *size_r);
+/* Bytes of records that were not sent yet. */
+size_t record_queue_unsent(const struct record_queue *queue);
 /* So much of it was sent. */
 void record_queue_sent(struct record_queue *queue, size_t size);
 

@@ -3,15 +3,22 @@
 #include "core/streak.h"
 
 #define STREAK_WAYS 4
-/* products of two such fit into 64 bits */
-#define STREAK_PRIME 0x7fffffffULL
+/* a Mersenne prime, 2^31 - 1: products of two below it fit into 62 bits */
+#define STREAK_PRIME_BITS 31
+#define STREAK_PRIME ((1ULL << STREAK_PRIME_BITS) - 1)
 /* below, the first bytes would not be mixed */
 #define STREAK_BASE_MIN 0x10000ULL
+/* All keys of a user have these bits of the user's own key. The lower ones
+   choose the bucket. */
+#define STREAK_USER_SHIFT 50
+#define STREAK_USER_MASK 0xfffULL
 
 struct streak_table {
 	/* STREAK_WAYS keys for each bucket, youngest first, 0 = free */
 	uint64_t *keys;
 	unsigned int mask, count;
+	/* how many keys there are of each streak_user() */
+	uint32_t users[STREAK_USER_MASK + 1];
 	/* of the two halves of a key */
 	uint64_t bases[2];
 };
@@ -31,38 +38,54 @@ streak_table_create(pool_t pool, unsigned int buckets, uint64_t seed)
 	return table;
 }
 
+static uint64_t streak_reduce(uint64_t hash)
+{
+	/* 2^31 is 1 modulo the prime */
+	hash = (hash & STREAK_PRIME) + (hash >> STREAK_PRIME_BITS);
+	return hash < STREAK_PRIME ? hash : hash - STREAK_PRIME;
+}
+
 /* The text as a polynomial at a secret place, modulo a prime: two texts of n
    bytes meet at n places at most, and nobody knows ours. Two of them make that
    as rare as it must be, at a tenth of what a cryptographic hash costs in each
-   login. */
+   login; side by side, as neither needs the other. */
 static uint64_t
-streak_polynomial(uint64_t hash, uint64_t base, const char *text)
+streak_step(const struct streak_table *table, uint64_t key, unsigned int value)
 {
-	for (; *text != '\0'; text++) {
-		hash = (hash * base + (unsigned char)*text + 1) %
-			STREAK_PRIME;
-	}
-	return hash;
+	uint64_t high = key >> STREAK_PRIME_BITS, low = key & STREAK_PRIME;
+
+	high = streak_reduce(high * table->bases[0] + value);
+	low = streak_reduce(low * table->bases[1] + value);
+	return high << STREAK_PRIME_BITS | low;
 }
 
-static uint64_t
-streak_half(uint64_t base, const char *user, const char *ip)
+static uint64_t streak_polynomial(const struct streak_table *table,
+				  uint64_t key, const char *text)
 {
-	uint64_t hash = streak_polynomial(1, base, user);
-
-	if (ip != NULL) {
-		/* no byte of a name is 0 */
-		hash = (hash * base) % STREAK_PRIME;
-		hash = streak_polynomial(hash, base, ip);
-	}
-	return hash;
+	for (; *text != '\0'; text++)
+		key = streak_step(table, key, (unsigned char)*text + 1);
+	return key;
 }
 
-uint64_t streak_key(const struct streak_table *table, const char *user,
-		    const char *ip)
+uint64_t streak_key(const struct streak_table *table, const char *user)
 {
-	return streak_half(table->bases[0], user, ip) << 31 |
-		streak_half(table->bases[1], user, ip);
+	return streak_polynomial(table, 1ULL << STREAK_PRIME_BITS | 1, user);
+}
+
+uint64_t streak_key_at(const struct streak_table *table, uint64_t user_key,
+		       const char *ip)
+{
+	const uint64_t bits = STREAK_USER_MASK << STREAK_USER_SHIFT;
+	/* no byte of a name is 0 */
+	uint64_t key = streak_step(table, user_key, 0);
+
+	key = streak_polynomial(table, key, ip);
+	return (key & ~bits) | (user_key & bits);
+}
+
+static unsigned int streak_user(uint64_t key)
+{
+	return (key >> STREAK_USER_SHIFT) & STREAK_USER_MASK;
 }
 
 /* 0 means free: that key shares with another */
@@ -90,6 +113,7 @@ bool streak_take(struct streak_table *table, uint64_t key)
 			(STREAK_WAYS - 1 - i) * sizeof(*bucket));
 		bucket[STREAK_WAYS - 1] = 0;
 		table->count--;
+		table->users[streak_user(key)]--;
 		return TRUE;
 	}
 	return FALSE;
@@ -97,15 +121,24 @@ bool streak_take(struct streak_table *table, uint64_t key)
 
 void streak_add(struct streak_table *table, uint64_t key)
 {
-	uint64_t *bucket;
+	uint64_t *bucket, oldest;
 
 	(void)streak_take(table, key);
 	key = streak_slot(key);
 	bucket = streak_bucket(table, key);
-	if (bucket[STREAK_WAYS - 1] == 0)
+	oldest = bucket[STREAK_WAYS - 1];
+	if (oldest == 0)
 		table->count++;
+	else
+		table->users[streak_user(oldest)]--;
+	table->users[streak_user(key)]++;
 	memmove(bucket + 1, bucket, (STREAK_WAYS - 1) * sizeof(*bucket));
 	bucket[0] = key;
+}
+
+bool streak_may_end(const struct streak_table *table, uint64_t user_key)
+{
+	return table->users[streak_user(user_key)] > 0;
 }
 
 unsigned int streak_count(const struct streak_table *table)
