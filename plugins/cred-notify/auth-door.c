@@ -14,17 +14,17 @@
 #include "auth-feed.h"
 #include "auth-door.h"
 
-/* Every event of auth passes here twice, a dozen times in a login, and all but
-   a few logins only end well. So what is done for those is next to nothing:
+/* Every event of auth passes here twice, a dozen times in a login, and nearly
+   all logins end well. So what is done for those is next to nothing:
 
    - Events are looked at when they are freed, as all are: to have them sent, a
      filter would have to want them, and Dovecot would compare each event with
      it and make messages that nobody reads.
-   - What a passdb said is worked out and noted only once it is needed: until
-     then its event is held. Most often that is until the login ends well, which
-     nobody asks of why. A note in each login would be one field more than fits
-     into the memory of its event.
-   - Whether a user has a streak at all is asked before all that costs more. */
+   - What a passdb said is kept here, and is worked out and noted on the
+     request's event only when another login comes in between, or when somebody
+     asks for it: of a login that ends well, nobody does. A note in each would
+     be one field more than fits into the memory that its event has.
+   - Whether a user may have a streak is asked before all that costs more. */
 
 /* what the passdbs of a request said, enum login_seen; on its event */
 #define DOOR_SEEN "cred_notify_seen"
@@ -46,10 +46,11 @@ static struct {
 	uint64_t streak_seed;
 	/* with the key of this process */
 	struct hmac_context hmac;
-	/* NULL, or the last lookup whose answer is not noted yet, held */
-	struct event *lookup;
+	/* what a passdb said last, and to whose request; NULL = it is noted */
+	struct event *request;
+	unsigned int passdb_id;
 	enum login_seen answer;
-	bool answer_of_master;
+	bool master;
 } door;
 
 /*
@@ -111,6 +112,22 @@ static const char *door_field(struct event *event, const char *key)
 	return value == NULL || *value == '\0' ? NULL : value;
 }
 
+/* As strcmp(), which is further away than most keys are long. */
+static inline bool door_key_is(const struct event_field *field, const char *key)
+{
+	const char *pos = field->key;
+
+	while (*pos == *key && *pos != '\0')
+		pos++, key++;
+	return *pos == *key;
+}
+
+static const char *door_text(const struct event_field *field)
+{
+	return field->value_type != EVENT_FIELD_VALUE_TYPE_STR ||
+		*field->value.str == '\0' ? NULL : field->value.str;
+}
+
 /* The same of one event alone, for what is asked in each login. */
 static const char *door_own_field(const struct event *event, const char *key)
 {
@@ -119,12 +136,36 @@ static const char *door_own_field(const struct event *event, const char *key)
 
 	fields = event_get_fields(event, &count);
 	for (i = 0; i < count; i++) {
-		if (*fields[i].key == *key && strcmp(fields[i].key, key) == 0)
+		if (door_key_is(&fields[i], key))
 			break;
 	}
-	return i == count ||
-		fields[i].value_type != EVENT_FIELD_VALUE_TYPE_STR ||
-		*fields[i].value.str == '\0' ? NULL : fields[i].value.str;
+	return i == count ? NULL : door_text(&fields[i]);
+}
+
+struct door_names {
+	const char *user;
+	/* a master login's: before and after the master was right */
+	const char *login_user, *master;
+};
+
+/* Who else is named is named after the user. A request has a dozen fields, and
+   the user is one of the last. */
+static void
+door_get_names(const struct event *request, struct door_names *names_r)
+{
+	const struct event_field *fields;
+	unsigned int i;
+
+	i_zero(names_r);
+	fields = event_get_fields(request, &i);
+	while (i-- > 0 && names_r->user == NULL) {
+		if (door_key_is(&fields[i], "user"))
+			names_r->user = door_text(&fields[i]);
+		else if (door_key_is(&fields[i], "login_user"))
+			names_r->login_user = door_text(&fields[i]);
+		else if (door_key_is(&fields[i], "master_user"))
+			names_r->master = door_text(&fields[i]);
+	}
 }
 
 static enum login_seen door_seen(const struct event *request)
@@ -148,18 +189,14 @@ door_db_denies(const struct auth_passdb *db, unsigned int id, bool *deny_r)
 }
 
 /* The event does not say whether its passdb is a deny passdb. */
-static bool
-door_passdb_denies(const struct event *request, const struct event *lookup)
+static bool door_passdb_denies(const struct event *request, unsigned int id)
 {
 	const char *service =
 		door_own_field(request, COMPAT_AUTH_EVENT_PROTOCOL);
-	const char *id_text = door_own_field(lookup, "passdb_id");
 	struct auth *auth;
-	unsigned int id;
 	bool deny = FALSE;
 
-	if (compat_auth_find == NULL || id_text == NULL ||
-	    str_to_uint(id_text, &id) < 0)
+	if (compat_auth_find == NULL)
 		return FALSE;
 	auth = compat_auth_find(service == NULL ? "" : service);
 	if (!door_db_denies(auth->masterdbs, id, &deny))
@@ -167,44 +204,40 @@ door_passdb_denies(const struct event *request, const struct event *lookup)
 	return deny;
 }
 
-static void door_forget(void)
+static ATTR_COLD void door_note(void)
 {
-	event_unref(&door.lookup);
+	enum login_seen seen;
+
+	seen = login_seen_add(
+		door_seen(door.request), door.answer,
+		door_passdb_denies(door.request, door.passdb_id), door.master);
+	event_add_int(door.request, DOOR_SEEN, seen);
+	door.request = NULL;
 }
 
-/* The lookup's event is a child of the request's, which lives on until the
-   request has finished. */
-static void door_note(void)
+/* The event that is sent is a child of the lookup's, and that of the
+   request's, which lives on until the request has finished. */
+static void door_passdb_finished(struct event *request, const char *id,
+				 const char *result)
 {
-	struct event *request;
+	struct door_names names;
 
-	if (door.lookup == NULL)
+	if (request == NULL || !auth_feed_is_wanted(door.feed))
 		return;
-	request = door.lookup->parent;
-	event_add_int(request, DOOR_SEEN, login_seen_add(
-		door_seen(request), door.answer,
-		door_passdb_denies(request, door.lookup),
-		door.answer_of_master));
-	door_forget();
-}
-
-/* The event that is sent is a child of the lookup's. */
-static void door_passdb_finished(struct event *event, const char *result)
-{
-	struct event *lookup = event->parent;
-
-	if (lookup->parent == NULL || !auth_feed_is_wanted(door.feed))
+	if (door.request != NULL)
+		door_note();
+	if (str_to_uint(id, &door.passdb_id) < 0)
 		return;
-	door_note();
-	door.lookup = event_ref(lookup);
+	door.request = request;
 	door.answer = login_seen_answer(result);
-	/* of a master who is right, it is soon gone */
-	door.answer_of_master =
-		door_own_field(lookup->parent, "login_user") != NULL;
+	/* of a master who is right, that is soon gone */
+	door_get_names(request, &names);
+	door.master = names.login_user != NULL;
 }
 
 static void
-door_fill(struct event *request, const char *ip, struct record *record)
+door_fill(struct event *request, const struct door_names *names,
+	  const char *ip, struct record *record)
 {
 	record->time = ioloop_time;
 	record->service = door_own_field(request, COMPAT_AUTH_EVENT_PROTOCOL);
@@ -213,13 +246,12 @@ door_fill(struct event *request, const char *ip, struct record *record)
 	if (ip != NULL && net_addr2ip(ip, &record->ip) < 0)
 		i_zero(&record->ip);
 	/* before the master is known to be right, he is the user */
-	record->master = door_own_field(request, "master_user");
-	if (record->master == NULL &&
-	    door_own_field(request, "login_user") != NULL)
-		record->master = record->user;
+	record->master = names->master != NULL ? names->master :
+		names->login_user != NULL ? names->user : NULL;
 }
 
-static void door_tell_failed(struct event *event, const char *user)
+static ATTR_COLD void
+door_tell_failed(struct event *event, const struct door_names *names)
 {
 	struct event *request = event->parent;
 	enum login_seen seen = door_seen(request);
@@ -228,21 +260,21 @@ static void door_tell_failed(struct event *event, const char *user)
 	const char *ip = door_field(request, "remote_ip");
 	struct record record = {
 		.kind = RECORD_LOGIN_FAIL,
-		.user = user,
+		.user = names->user,
 	};
 
-	door_fill(request, ip, &record);
+	door_fill(request, names, ip, &record);
 	record.reason = login_reason(
 		seen, record.mechanism,
 		error != NULL && strcmp(error, "internal failure") == 0,
 		policy != NULL && strcmp(policy, "refused") == 0);
-	if (login_user_is_known(seen) && record_user_fits(user))
-		door_streak_add(user, ip);
+	if (login_user_is_known(seen) && record_user_fits(names->user))
+		door_streak_add(names->user, ip);
 	else {
-		if (record.master == user)
+		if (record.master == names->user)
 			record.master = NULL;
 		record.user = NULL;
-		record.user_hash = door_user_hash(user);
+		record.user_hash = door_user_hash(names->user);
 	}
 	record_drop_long(&record);
 	auth_feed_send(door.feed, &record);
@@ -250,24 +282,26 @@ static void door_tell_failed(struct event *event, const char *user)
 
 static void door_login_failed(struct event *event)
 {
-	const char *user = door_own_field(event->parent, "user");
+	struct door_names names;
 
+	door_get_names(event->parent, &names);
 	/* who has no name broke off, or never began */
-	if (user == NULL || !auth_feed_is_wanted(door.feed))
+	if (names.user == NULL || !auth_feed_is_wanted(door.feed))
 		return;
-	door_note();
-	door_tell_failed(event, user);
+	if (door.request != NULL)
+		door_note();
+	door_tell_failed(event, &names);
 }
 
-static void door_tell_worked(struct event *request, const char *user)
+static ATTR_COLD void
+door_tell_worked(struct event *request, const struct door_names *names)
 {
-	const char *ip = door_field(request, "remote_ip");
 	struct record record = {
 		.kind = RECORD_LOGIN_OK,
-		.user = user,
+		.user = names->master != NULL ? names->master : names->user,
 	};
 
-	door_fill(request, ip, &record);
+	door_fill(request, names, door_field(request, "remote_ip"), &record);
 	record_drop_long(&record);
 	auth_feed_send(door.feed, &record);
 }
@@ -275,38 +309,39 @@ static void door_tell_worked(struct event *request, const char *user)
 /* A master's login says that the master's password is right, no other's. */
 static void door_login_worked(struct event *request)
 {
-	const char *user;
+	struct door_names names;
 	uint64_t key;
 
-	if (door.lookup != NULL && door.lookup->parent == request)
-		door_forget();
+	if (door.request == request)
+		door.request = NULL;
 	if (door.streaks == NULL || streak_count(door.streaks) == 0)
 		return;
-	user = door_own_field(request, "master_user");
-	if (user == NULL)
-		user = door_own_field(request, "user");
-	if (user == NULL)
+	door_get_names(request, &names);
+	if (names.user == NULL)
 		return;
-	key = streak_key(door.streaks, user);
+	key = streak_key(door.streaks, names.master != NULL ? names.master :
+			 names.user);
 	if (streak_may_end(door.streaks, key) &&
 	    door_streak_ends(key, door_field(request, "remote_ip")))
-		door_tell_worked(request, user);
+		door_tell_worked(request, &names);
 }
 
 /* Its name has gone: it is known by what it has and what it belongs to. Of a
    login's own event there are no such children but auth_request_finished. */
-static void door_freed(struct event *event)
+static __attribute__((noinline)) void door_freed(struct event *event)
 {
-	const char *result = door_own_field(event, "result");
+	struct event *parent = event->parent;
+	const char *result = door_own_field(event, "result"), *id;
 
 	if (result != NULL) {
+		id = door_own_field(parent, "passdb_id");
 		/* not of a userdb */
-		if (door_own_field(event->parent, "passdb_id") != NULL)
-			door_passdb_finished(event, result);
-	} else if (door_own_field(event->parent, "mechanism") == NULL) {
+		if (id != NULL)
+			door_passdb_finished(parent->parent, id, result);
+	} else if (door_own_field(parent, "mechanism") == NULL) {
 		/* not a login's */
 	} else if (door_own_field(event, "success") != NULL) {
-		door_login_worked(event->parent);
+		door_login_worked(parent);
 	} else {
 		door_login_failed(event);
 	}
@@ -318,9 +353,12 @@ door_event(struct event *event, enum event_callback_type type,
 	   struct failure_context *ctx ATTR_UNUSED,
 	   const char *fmt ATTR_UNUSED, va_list args ATTR_UNUSED)
 {
-	if (type == EVENT_CALLBACK_TYPE_FREE && event->passthrough &&
-	    event->parent != NULL)
+	if (type != EVENT_CALLBACK_TYPE_FREE)
+		return TRUE;
+	if (event->passthrough && event->parent != NULL)
 		door_freed(event);
+	else if (event == door.request)
+		door.request = NULL;
 	return TRUE;
 }
 
@@ -354,7 +392,6 @@ void auth_cred_notify_deinit(void)
 	if (door.feed == NULL)
 		return;
 	event_unregister_callback(door_event);
-	door_forget();
 	auth_feed_deinit(&door.feed);
 	door.streaks = NULL;
 	pool_unref(&door.streak_pool);

@@ -170,7 +170,9 @@ record_write_field(string_t *dest, const struct record_field *field,
 		if (wrong != NULL)
 			return wrong;
 	}
-	str_printfa(dest, "\t%s=", field->key);
+	str_append_c(dest, '\t');
+	str_append(dest, field->key);
+	str_append_c(dest, '=');
 	str_append_tabescaped(dest, text);
 	return NULL;
 }
