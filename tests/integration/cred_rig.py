@@ -164,11 +164,19 @@ class AuthClient:
         return self.answer(f"{user} {digest}")[0] == "OK"
 
     def scram(self, user, password):
+        login = self.scram_begin(user)
+        return login is not None and self.scram_end(login, password)
+
+    def scram_begin(self, user):
+        """Until the database was asked. What scram_end() needs, None if the
+        login failed already."""
         first = f"n={user},r={secrets.token_hex(8)}"
         self.send(self.request("SCRAM-SHA-256", "n,," + first))
         words = self.line()
-        if words[0] != "CONT":
-            return False
+        return (first, words) if words[0] == "CONT" else None
+
+    def scram_end(self, login, password):
+        first, words = login
         server = base64.b64decode(words[2]).decode()
         parts = dict(part.split("=", 1) for part in server.split(","))
         salted = hashlib.pbkdf2_hmac(
@@ -184,17 +192,31 @@ class AuthClient:
             words = self.answer("")
         return words[0] == "OK"
 
+    def plain_requests(self, logins, **options):
+        """What plain_many() sends."""
+        return "".join(self.request("PLAIN", f"\0{user}\0{password}",
+                                    session=f"m{number}", **options)
+                       for number, (user, password) in enumerate(logins))
+
     def plain_many(self, logins, **options):
         """Pipelined. Returns how many worked."""
         logins = list(logins)
-        text = "".join(self.request("PLAIN", f"\0{user}\0{password}",
-                                    session=f"m{number}", **options)
-                       for number, (user, password) in enumerate(logins))
+        return self.pipeline(self.plain_requests(logins, **options),
+                             len(logins))
+
+    def pipeline(self, text, count):
+        """Send requests while as many answers are read, each of one line and
+        hardly looked at. Returns how many worked."""
         writer = threading.Thread(target=self.send, args=(text,))
         writer.start()
-        worked = sum(self.line()[0] == "OK" for _ in logins)
+        data, lines = [], 0
+        while lines < count:
+            data.append(self._lines.read1(1 << 18))
+            if not data[-1]:
+                raise EOFError("auth hung up")
+            lines += data[-1].count(b"\n")
         writer.join()
-        return worked
+        return (b"\n" + b"".join(data)).count(b"\nOK\t")
 
 
 @dataclasses.dataclass

@@ -123,6 +123,28 @@ def test_challenges(auth, mechanism):
             ("login-fail", "user_unknown", None)]
 
 
+def test_logins_at_the_same_time(auth):
+    """What the passdbs said is kept for each login, whoever comes in between,
+    and for no other."""
+    auth.dovecot.log.allow("disconnected with 1 pending requests")
+    started(auth)
+    with Service(auth.path) as service, auth.client() as first, \
+            auth.client() as second, auth.client() as other:
+        begun = [(client, client.scram_begin("anna"))
+                 for client in (first, second)]
+        assert other.plain("berta", "right")
+        assert not other.plain("nobody", "wrong")
+        for client, login in begun:
+            assert not client.scram_end(login, "wrong")
+        with auth.client() as gone:
+            gone.scram_begin("anna")
+        assert not other.plain("nobody", "wrong")
+        records = service.wait(4)
+        assert [(record.reason, record.user) for record in records] == [
+            ("user_unknown", None), ("password_mismatch", "anna"),
+            ("password_mismatch", "anna"), ("user_unknown", None)]
+
+
 def test_only_the_last_outcome_counts(auth):
     auth.add_passdb({"anna": "old"})
     started(auth)
