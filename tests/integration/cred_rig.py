@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 
 from rig import Dovecot, wait_for
 
@@ -201,22 +202,27 @@ class AuthClient:
     def plain_many(self, logins, **options):
         """Pipelined. Returns how many worked."""
         logins = list(logins)
-        return self.pipeline(self.plain_requests(logins, **options),
-                             len(logins))
+        worked, _ = self.pipeline(self.plain_requests(logins, **options),
+                                  len(logins))
+        return worked
 
     def pipeline(self, text, count):
         """Send requests while as many answers are read, each of one line and
-        hardly looked at. Returns how many worked."""
+        hardly looked at. Returns how many worked, and at what time.monotonic()
+        the last of those did."""
         writer = threading.Thread(target=self.send, args=(text,))
         writer.start()
-        data, lines = [], 0
+        seen, lines, worked, last = b"\n", 0, 0, None
         while lines < count:
-            data.append(self._lines.read1(1 << 18))
-            if not data[-1]:
+            data = self._lines.read1(1 << 18)
+            if not data:
                 raise EOFError("auth hung up")
-            lines += data[-1].count(b"\n")
+            seen = seen[-3:] + data
+            lines += data.count(b"\n")
+            if good := seen.count(b"\nOK\t"):
+                worked, last = worked + good, time.monotonic()
         writer.join()
-        return (b"\n" + b"".join(data)).count(b"\nOK\t")
+        return worked, last
 
 
 @dataclasses.dataclass
