@@ -5,12 +5,14 @@
    attacks: where it is full, the streak that grew longest ago is forgotten. */
 struct streak_table;
 
-/* buckets: a power of two, of four keys each. Memory is 32 bytes a bucket and
-   16 KiB, from pool. seed: random and secret, so that nobody can aim at a bucket. */
+/* buckets: a power of two, of four keys each. Memory is 32 bytes a bucket
+   and 16 KiB, from pool. seed: random and secret, so that nobody can aim at a
+   bucket. */
 struct streak_table *
 streak_table_create(pool_t pool, unsigned int buckets, uint64_t seed);
 
-/* The key of a user's streak; and, from that one, of a user's at one address. */
+/* The key of a user's streak; and, from that one, of a user's at one
+   address. */
 uint64_t streak_key(const struct streak_table *table, const char *user);
 uint64_t streak_key_at(const struct streak_table *table, uint64_t user_key,
 		       const char *ip);
