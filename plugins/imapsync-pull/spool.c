@@ -34,6 +34,23 @@ struct spool {
 	bool finished;
 };
 
+/* Looking up a digest by name costs more than a short message's hash, so it is
+   done once for all of them. */
+static void spool_digest_init(EVP_MD_CTX *digest)
+{
+	static EVP_MD_CTX *fresh = NULL;
+
+	if (fresh == NULL) {
+		fresh = EVP_MD_CTX_new();
+		if (fresh == NULL ||
+		    EVP_DigestInit_ex(fresh, EVP_sha256(), NULL) != 1)
+			i_fatal_status(FATAL_OUTOFMEM,
+				       "OpenSSL has no SHA-256");
+	}
+	if (digest == NULL || EVP_MD_CTX_copy_ex(digest, fresh) != 1)
+		i_fatal_status(FATAL_OUTOFMEM, "EVP_MD_CTX_copy_ex() failed");
+}
+
 struct spool *spool_create(const char *temp_prefix)
 {
 	struct spool *spool = i_new(struct spool, 1);
@@ -79,9 +96,7 @@ void spool_reset(struct spool *spool)
 	buffer_set_used_size(spool->memory, 0);
 	spool->size = spool->lf_count = spool->crlf_count = 0;
 	spool->last_was_cr = spool->finished = FALSE;
-	if (spool->digest == NULL ||
-	    EVP_DigestInit_ex(spool->digest, EVP_sha256(), NULL) != 1)
-		i_fatal_status(FATAL_OUTOFMEM, "OpenSSL has no SHA-256");
+	spool_digest_init(spool->digest);
 }
 
 static int spool_fail(struct spool *spool, const char *what)
