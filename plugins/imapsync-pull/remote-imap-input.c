@@ -734,16 +734,28 @@ static void input_eof(struct remote_imap *client)
 	}
 }
 
-void remote_imap_input(struct remote_imap *client)
+static void input_read(struct remote_imap *client)
 {
-	ssize_t ret;
+	ssize_t ret = i_stream_read(client->input);
 
-	remote_imap_ref(client);
-	ret = i_stream_read(client->input);
 	if (client->to_idle != NULL && ret > 0)
 		timeout_reset(client->to_idle);
 	input_process(client);
 	if (ret == -1 && input_is_wanted(client))
 		input_eof(client);
+}
+
+void remote_imap_input(struct remote_imap *client)
+{
+	bool resumed = client->resumed;
+
+	remote_imap_ref(client);
+	client->resumed = FALSE;
+	/* What is there comes first: to read into a buffer that is nearly full
+	   has all of it copied, for a message or less each time. */
+	if (resumed)
+		input_process(client);
+	if (!resumed || input_is_wanted(client))
+		input_read(client);
 	remote_imap_unref(&client);
 }

@@ -100,6 +100,8 @@ struct remote_imap {
 	enum remote_imap_state state;
 	bool deinited;
 	unsigned int pause_count;
+	/* the buffer may hold what came before a pause */
+	bool resumed;
 	remote_imap_reply_callback_t *connect_callback;
 	void *connect_context;
 	remote_imap_reply_callback_t *logout_callback;

@@ -708,6 +708,7 @@ void remote_imap_resume(struct remote_imap *client)
 
 	if (--client->pause_count > 0)
 		return;
+	client->resumed = TRUE;
 	remote_imap_update_io(client);
 	remote_imap_update_timers(client);
 }
