@@ -17,9 +17,9 @@
 
 #define DIRECT_BATCH_MESSAGES 1000
 #define DIRECT_BATCH_BYTES (64*1024*1024)
-/* LMTP: commit when so many slots wait for it. Another half may be taken by
-   what a killed run left in other folders. */
-#define UNSETTLED_MAX (INFLIGHT_SLOTS / 4)
+/* LMTP: so many slots that wait for a commit are worth one, when the sink is
+   about to run out of them */
+#define UNSETTLED_MIN 32
 /* direct save: an uncommitted row costs one look at the mailbox, not a mail */
 #define UNCOMMITTED_MAX 2000
 
@@ -55,13 +55,26 @@ int pull_store_commit(struct pull *pull)
 	return 0;
 }
 
+/* Some may be taken by what a killed run left in other folders: then there are
+   not many, but whatever waits for the last one gets it. */
+static bool pull_slots_are_short(struct pull *pull)
+{
+	unsigned int free_slots, unsettled = array_count(&pull->unsettled);
+
+	if (unsettled == 0 || pull->lmtp == NULL)
+		return FALSE;
+	free_slots = sink_lmtp_free_slots(pull->lmtp);
+	return free_slots == 0 || (unsettled >= UNSETTLED_MIN &&
+				   free_slots < SINK_LMTP_BATCH);
+}
+
 static int pull_store_row(struct pull *pull, int64_t folder_id,
 			  const struct state_message *row)
 {
 	if (state_db_message_put(pull->db, folder_id, row) < 0)
 		return pull_db_failed(pull);
 	if (++pull->uncommitted < UNCOMMITTED_MAX &&
-	    array_count(&pull->unsettled) < UNSETTLED_MAX)
+	    !pull_slots_are_short(pull))
 		return 0;
 	return pull_store_commit(pull);
 }
@@ -281,10 +294,12 @@ pull_sink_callback(const struct sink_message *sent,
 static bool pull_is_leftover(struct pull_folder *folder, uint32_t uid)
 {
 	struct pull *pull = folder->pull;
-	uint64_t hash =
-		inflight_folder_hash(folder->remote->listed.remote_name);
+	uint64_t hash;
 	unsigned int i;
 
+	if (pull->leftover_count == 0)
+		return FALSE;
+	hash = inflight_folder_hash(folder->remote->listed.remote_name);
 	for (i = 0; i < pull->leftover_count; i++) {
 		const struct inflight_slot *slot = &pull->leftovers[i];
 
@@ -618,7 +633,7 @@ int pull_store_init(struct pull *pull)
 {
 	const char *error, *path;
 
-	i_array_init(&pull->unsettled, UNSETTLED_MAX);
+	i_array_init(&pull->unsettled, INFLIGHT_SLOTS);
 	path = inflight_path(pull->set.set->imapsync_pull_state_dir,
 			     pull->account->source_id);
 	if (inflight_open(path, TRUE, &pull->inflight, &error) < 0) {

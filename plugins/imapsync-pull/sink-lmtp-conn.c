@@ -13,7 +13,6 @@
 #include "smtp-client-command.h"
 #include "smtp-client-connection.h"
 #include "smtp-client-private.h"
-#include "smtp-client-private.h"
 #include "dovecot-compat.h"
 #include "core/trace-header.h"
 #include "spool.h"
@@ -24,6 +23,8 @@
 #define LMTP_REPLY_TIMEOUT_MSECS (300 * 1000)
 /* a message of usual size goes in one piece, with no round trip before it */
 #define LMTP_CHUNK_SIZE (256 * 1024)
+/* a message up to this size is put together in memory */
+#define MESSAGE_SMALL_MAX (16 * 1024)
 /* how far into a message its Return-Path is looked for */
 #define RETURN_PATH_MAX 4096
 
@@ -54,7 +55,9 @@ item_record(struct lmtp_item *item, enum lmtp_step step,
 		answer->enh_subject = reply->enhanced_code.y;
 		answer->enh_detail = reply->enhanced_code.z;
 	}
-	answer->text = p_strdup(item->message->pool, smtp_reply_log(reply));
+	/* what goes with success nobody reads */
+	answer->text = smtp_reply_is_success(reply) ? "" :
+		p_strdup(item->message->pool, smtp_reply_log(reply));
 
 	if (!smtp_reply_is_remote(reply) ||
 	    reply->status == SMTP_CLIENT_COMMAND_ERROR_CONNECTION_CLOSED) {
@@ -182,6 +185,26 @@ item_write_header(struct lmtp_item *item, const char **error_r)
 	return line;
 }
 
+/* Most messages are small and in memory: in one piece they are read without
+   being copied from stream to stream. Returns NULL for others. */
+static struct istream *
+message_stream_small(struct lmtp_item *item, const char *header,
+		     struct istream *content)
+{
+	const struct spool *spool = item->message->spool;
+	size_t size, header_size = strlen(header);
+	const unsigned char *data = i_stream_get_data(content, &size);
+	unsigned char *message;
+
+	if (size > MESSAGE_SMALL_MAX || size != spool_crlf_size(spool) ||
+	    size != spool_size(spool))
+		return NULL;
+	message = p_malloc(item->message->pool, header_size + size);
+	memcpy(message, header, header_size);
+	memcpy(message + header_size, data, size);
+	return i_stream_create_from_data(message, header_size + size);
+}
+
 static struct istream *
 message_stream(struct lmtp_item *item, const char *header,
 	       struct istream *content)
@@ -190,6 +213,9 @@ message_stream(struct lmtp_item *item, const char *header,
 	struct istream *inputs[3], *input, *crlf_input;
 
 	header = t_strconcat(header, "\r\n", NULL);
+	input = message_stream_small(item, header, content);
+	if (input != NULL)
+		return input;
 	inputs[0] = i_stream_create_copy_from_data(header, strlen(header));
 	inputs[1] = content;
 	inputs[2] = NULL;
@@ -301,28 +327,38 @@ lmtp_conn_takes(const struct lmtp_conn *conn, const struct lmtp_item *item)
 	return conn->sent < LMTP_PIPELINE;
 }
 
-/* The one with the least to do. A further one is opened only when those there
-   have work enough, since each is a process of the server's. */
+/* The one with the least to do. */
 static struct lmtp_conn *lmtp_conn_pick(struct lmtp_item *item)
 {
 	struct sink_lmtp *lmtp = item->lmtp;
-	struct lmtp_conn *conn, *best = NULL, *unused = NULL;
-	bool coming = FALSE;
+	struct lmtp_conn *conn, *best = NULL;
 	unsigned int i;
 
 	for (i = 0; i < lmtp->set.connections; i++) {
 		conn = &lmtp->conns[i];
-		if (conn->conn == NULL)
-			unused = conn;
-		else if (!conn->ready)
-			coming = TRUE;
-		else if (lmtp_conn_takes(conn, item) &&
-			 (best == NULL || conn->sent < best->sent))
+		if (lmtp_conn_takes(conn, item) &&
+		    (best == NULL || conn->sent < best->sent))
 			best = conn;
 	}
-	if (unused != NULL && !coming && (best == NULL || best->sent >= 2))
-		lmtp_conn_open(unused);
 	return best;
+}
+
+/* Each is a process of the server's: one for every two messages. They take a
+   while to start, so all that will have work start together. */
+void lmtp_conns_open(struct sink_lmtp *lmtp, unsigned int messages)
+{
+	unsigned int i, opened = 0;
+
+	for (i = 0; i < lmtp->set.connections; i++) {
+		if (lmtp->conns[i].conn != NULL)
+			opened++;
+	}
+	for (i = 0; i < lmtp->set.connections; i++) {
+		if (lmtp->conns[i].conn != NULL || messages <= opened * 2)
+			continue;
+		lmtp_conn_open(&lmtp->conns[i]);
+		opened++;
+	}
 }
 
 /* Whoever waited for an answer over it waits no more. */

@@ -91,6 +91,9 @@ struct sink_lmtp {
 	struct lmtp_item *items_head, *items_tail;
 	struct lmtp_slot slots[INFLIGHT_SLOTS];
 
+	/* it had no room, and not half of the messages were answered since */
+	bool full;
+
 	struct timeout *to_pump;
 	/* connections that were lost or refused since the last good answer */
 	unsigned int losses;
@@ -116,6 +119,8 @@ void lmtp_conns_deinit(struct sink_lmtp *lmtp);
 /* Close what is dead. Not within a callback of lib-smtp. */
 void lmtp_conns_reap(struct sink_lmtp *lmtp);
 
+/* See to it that there are connections enough for so many messages. */
+void lmtp_conns_open(struct sink_lmtp *lmtp, unsigned int messages);
 /* Send a READY item if a connection has room; it becomes ANSWERED then, and
    lmtp_pump_later() is called. Returns 1 if sent, 0 if there is no room yet, -1
    and error_r: its header cannot be written. */

@@ -18,9 +18,10 @@
    lmtp_pump(), which runs from the main loop alone: no callback of lib-smtp
    or of ours is entered twice. */
 
-/* put and not answered: enough to fill all pipelines while as many again are
-   entered together */
-#define LMTP_PENDING_MAX 32
+/* put and not answered: enough to fill the usual pipelines twice. Then more is
+   asked for, which is read in one piece and entered together. */
+#define LMTP_PENDING_LOW 24
+#define LMTP_PENDING_MAX (LMTP_PENDING_LOW + SINK_LMTP_BATCH)
 /* connections that may fail one after the other */
 #define LMTP_LOSSES_MAX 4
 #define LMTP_HOLD_MSECS 100
@@ -168,6 +169,18 @@ static void slots_init(struct sink_lmtp *lmtp)
 			lmtp->slots[i].uid = slot.uid;
 		}
 	} T_END;
+}
+
+unsigned int sink_lmtp_free_slots(struct sink *sink)
+{
+	struct sink_lmtp *lmtp = sink_lmtp_get(sink);
+	unsigned int i, count = 0;
+
+	for (i = 0; i < INFLIGHT_SLOTS; i++) {
+		if (!lmtp->slots[i].used)
+			count++;
+	}
+	return count;
 }
 
 void sink_lmtp_settled(struct sink *sink, const char *remote_folder,
@@ -584,8 +597,12 @@ static void lmtp_pump(struct sink_lmtp *lmtp)
 	if (lmtp_count(lmtp, LMTP_ITEM_READY) < lmtp->set.connections ||
 	    lmtp_is_in_doubt(lmtp))
 		lmtp_enter_waiting(lmtp);
-	if (lmtp->stop_class == REPLY_CLASS_OK)
+	if (lmtp->stop_class == REPLY_CLASS_OK &&
+	    lmtp_count(lmtp, LMTP_ITEM_READY) > 0) {
+		lmtp_conns_open(lmtp, lmtp_is_in_doubt(lmtp) ?
+				1 : lmtp->sink.pending);
 		lmtp_send_ready(lmtp);
+	}
 	lmtp_check_slots(lmtp);
 	if (lmtp->stop_class != REPLY_CLASS_OK)
 		lmtp_give_back(lmtp);
@@ -613,7 +630,13 @@ static void lmtp_put(struct sink *sink, struct sink_message *message)
 
 static bool lmtp_has_room(struct sink *sink)
 {
-	return sink->pending < LMTP_PENDING_MAX;
+	struct sink_lmtp *lmtp = sink_lmtp_get(sink);
+
+	if (sink->pending >= LMTP_PENDING_MAX)
+		lmtp->full = TRUE;
+	else if (sink->pending <= LMTP_PENDING_LOW)
+		lmtp->full = FALSE;
+	return !lmtp->full;
 }
 
 static void lmtp_flush(struct sink *sink)

@@ -86,7 +86,7 @@ struct sink {
 };
 
 void sink_put(struct sink *sink, struct sink_message *message);
-/* FALSE = put no more before a callback. */
+/* FALSE = put no more, ask again after callbacks. */
 bool sink_has_room(struct sink *sink);
 /* Everything put is to be answered soon; answers may come before it returns. */
 void sink_flush(struct sink *sink);
@@ -135,6 +135,9 @@ struct sink *sink_lmtp_init(const struct sink_lmtp_settings *set,
    once its database holds the message. */
 void sink_lmtp_settled(struct sink *sink, const char *remote_folder,
 		       uint32_t uidvalidity, uint32_t uid);
-/* The same, for many: sync once afterwards. Not needed for correctness. */
+/* Slots that hold no message. There should be SINK_LMTP_BATCH: so many may be
+   entered together. */
+#define SINK_LMTP_BATCH 32
+unsigned int sink_lmtp_free_slots(struct sink *sink);
 
 #endif
