@@ -23,7 +23,8 @@
 #define LMTP_REPLY_TIMEOUT_MSECS (300 * 1000)
 /* a message of usual size goes in one piece, with no round trip before it */
 #define LMTP_CHUNK_SIZE (256 * 1024)
-/* a message up to this size is put together in memory */
+/* A message up to this size goes in one piece of memory; a pipeline of them is
+   less than what a unix socket takes without being read. */
 #define MESSAGE_SMALL_MAX (16 * 1024)
 /* how far into a message its Return-Path is looked for */
 #define RETURN_PATH_MAX 4096
@@ -94,6 +95,36 @@ conn_data_replied(const struct smtp_reply *reply, struct lmtp_item *item)
 	item->conn->alone = FALSE;
 	item->state = LMTP_ITEM_ANSWERED;
 	lmtp_pump_later(item->lmtp);
+}
+
+/* MAIL, RCPT and BDAT were sent as one command, which is answered thrice. */
+static void
+conn_all_replied(const struct smtp_reply *reply, struct lmtp_item *item)
+{
+	switch (++item->replies) {
+	case 1:
+		conn_mail_replied(reply, item);
+		break;
+	case 2:
+		conn_rcpt_replied(reply, item);
+		break;
+	default:
+		conn_data_replied(reply, item);
+		break;
+	}
+}
+
+/* It ended before its last answer. */
+static void conn_all_aborted(void *context)
+{
+	struct lmtp_item *item = context;
+	struct smtp_reply lost;
+
+	if (item->state != LMTP_ITEM_SENT)
+		return;
+	smtp_reply_init(&lost, SMTP_CLIENT_COMMAND_ERROR_ABORTED,
+			"Connection closed");
+	conn_data_replied(&lost, item);
 }
 
 /*
@@ -185,20 +216,26 @@ item_write_header(struct lmtp_item *item, const char **error_r)
 	return line;
 }
 
-/* Most messages are small and in memory: in one piece they are read without
-   being copied from stream to stream. Returns NULL for others. */
+/* What goes in one piece: most messages. Others may have to wait for each
+	other, and be converted. */
+static bool item_is_small(const struct lmtp_item *item)
+{
+	const struct spool *spool = item->message->spool;
+
+	return spool_size(spool) <= MESSAGE_SMALL_MAX &&
+		spool_size(spool) == spool_crlf_size(spool);
+}
+
+/* In one piece it is read without being copied from stream to stream. */
 static struct istream *
 message_stream_small(struct lmtp_item *item, const char *header,
 		     struct istream *content)
 {
-	const struct spool *spool = item->message->spool;
 	size_t size, header_size = strlen(header);
 	const unsigned char *data = i_stream_get_data(content, &size);
 	unsigned char *message;
 
-	if (size > MESSAGE_SMALL_MAX || size != spool_crlf_size(spool) ||
-	    size != spool_size(spool))
-		return NULL;
+	i_assert(size == spool_size(item->message->spool));
 	message = p_malloc(item->message->pool, header_size + size);
 	memcpy(message, header, header_size);
 	memcpy(message + header_size, data, size);
@@ -213,9 +250,8 @@ message_stream(struct lmtp_item *item, const char *header,
 	struct istream *inputs[3], *input, *crlf_input;
 
 	header = t_strconcat(header, "\r\n", NULL);
-	input = message_stream_small(item, header, content);
-	if (input != NULL)
-		return input;
+	if (item_is_small(item))
+		return message_stream_small(item, header, content);
 	inputs[0] = i_stream_create_copy_from_data(header, strlen(header));
 	inputs[1] = content;
 	inputs[2] = NULL;
@@ -270,6 +306,8 @@ conn_login_replied(const struct smtp_reply *reply, struct lmtp_conn *conn)
 		conn->ready = TRUE;
 		conn->chunking = (smtp_client_connection_get_capabilities(
 			conn->conn) & SMTP_CAPABILITY_CHUNKING) != 0;
+		conn->at_once = conn->chunking &&
+			lmtp_unix_path(conn->lmtp) != NULL;
 	} else if (!conn->dead) {
 		conn->dead = TRUE;
 		conn->refused = i_strdup(conn_refused_why(conn, reply));
@@ -411,6 +449,32 @@ conn_submit(struct lmtp_item *item, const struct smtp_address *sender,
 					input, conn_data_replied, item);
 }
 
+/* The same as one command of lib-smtp: each costs it more than a short message
+   does. It takes no answer before all of a command is sent, so that must not
+   depend on the server. */
+static void
+conn_submit_at_once(struct lmtp_item *item, const struct smtp_address *sender,
+		    struct istream *input)
+{
+	struct smtp_client_command *cmd;
+	uoff_t size;
+
+	if (i_stream_get_size(input, TRUE, &size) <= 0)
+		i_unreached();
+	item->replies = 0;
+	cmd = smtp_client_command_new(item->conn->conn,
+				      SMTP_CLIENT_COMMAND_FLAG_PIPELINE,
+				      conn_all_replied, item);
+	smtp_client_command_set_abort_callback(cmd, conn_all_aborted, item);
+	smtp_client_command_set_replies(cmd, 3);
+	smtp_client_command_set_stream(cmd, input, FALSE);
+	smtp_client_command_printf(cmd,
+		"MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nBDAT %"PRIuUOFF_T" LAST",
+		smtp_address_encode(sender),
+		smtp_address_encode(item->lmtp->rcpt), size);
+	smtp_client_command_submit(cmd);
+}
+
 int lmtp_conn_send(struct lmtp_item *item, const char **error_r)
 {
 	struct lmtp_conn *conn = lmtp_conn_pick(item);
@@ -434,7 +498,10 @@ int lmtp_conn_send(struct lmtp_item *item, const char **error_r)
 	item->answered = FALSE;
 	conn->sent++;
 	conn->alone = !conn->chunking || item_is_alone(item);
-	conn_submit(item, sender, input);
+	if (conn->at_once && item_is_small(item))
+		conn_submit_at_once(item, sender, input);
+	else
+		conn_submit(item, sender, input);
 	i_stream_unref(&input);
 	return 1;
 }

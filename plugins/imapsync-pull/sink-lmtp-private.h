@@ -49,6 +49,8 @@ struct lmtp_item {
 	struct lmtp_conn *conn;
 	unsigned int sent_seq;
 	struct lmtp_answer answer;
+	/* to a transaction that was sent as one command */
+	unsigned int replies;
 	bool answered;
 	/* it may be the reason why its connection was lost */
 	bool suspect;
@@ -60,6 +62,8 @@ struct lmtp_conn {
 	struct smtp_client_connection *conn;
 	/* logged in, and the server can do CHUNKING */
 	bool ready, chunking;
+	/* and whole transactions can be sent without waiting */
+	bool at_once;
 	/* items SENT over it */
 	unsigned int sent;
 	/* one of them must not be followed by others */
