@@ -3,6 +3,8 @@ keywords and date of the remote message, once, whatever becomes of lmtp."""
 
 import dataclasses
 import os
+import pathlib
+import struct
 
 import pytest
 
@@ -98,6 +100,33 @@ def test_through_sieve(remote, local, outside, mail_format):
     account.idle_run()
     # our header has gone
     assert not find_bytes(account.home, b"\nX-Imapsync")
+
+
+SLOTS, PAGE, ENTERED = 128, 4096, 1
+
+
+def occupy_slots(account, count):
+    """As runs leave them that were killed in folders which are gone."""
+    path = pathlib.Path(account.state_dir, f"{account.source_id()}.inflight")
+    with open(path, "r+b") as file:
+        for slot in range(count):
+            file.seek(PAGE * (1 + slot))
+            file.write(struct.pack(">BBHIIIQQ", ENTERED, 0, 0, 1, 1 + slot, 0,
+                                   7, slot))
+
+
+@pytest.mark.parametrize("free", (1, 20, 60))
+def test_slots_are_short(remote, local, free):
+    """What waits for a slot gets one, however few there are."""
+    corpus = Corpus(seed=33, mean=1000)
+    messages = [corpus.message("INBOX") for _ in range(100)]
+    account = start(remote, local, messages[:1], "sdbox")
+    assert account.run().lmtp == 1
+    occupy_slots(account, SLOTS - free)
+    add(remote, "anna", *messages[1:])
+    assert account.run().lmtp == len(messages) - 1
+    assert_same(expected(messages), account.snapshot(), order=False)
+    account.idle_run()
 
 
 @pytest.mark.parametrize("mail_format", FORMATS)
