@@ -381,20 +381,35 @@ static struct lmtp_conn *lmtp_conn_pick(struct lmtp_item *item)
 	return best;
 }
 
+/* FALSE = the host's name is being looked up, or there is no such socket, which
+   lib-smtp tells later (and 2.4 leaks a timeout if it is closed until then). */
+static bool lmtp_conn_has_socket(const struct lmtp_conn *conn)
+{
+	return conn->conn->conn.fd_in != -1;
+}
+
 /* Each is a process of the server's: one for every two messages. They take a
    while to start, so all that will have work start together. */
 void lmtp_conns_open(struct sink_lmtp *lmtp, unsigned int messages)
 {
+	struct lmtp_conn *conn;
 	unsigned int i, opened = 0;
 
 	for (i = 0; i < lmtp->set.connections; i++) {
-		if (lmtp->conns[i].conn != NULL)
-			opened++;
+		conn = &lmtp->conns[i];
+		if (conn->conn == NULL)
+			continue;
+		if (!lmtp_conn_has_socket(conn))
+			return;
+		opened++;
 	}
 	for (i = 0; i < lmtp->set.connections; i++) {
-		if (lmtp->conns[i].conn != NULL || messages <= opened * 2)
+		conn = &lmtp->conns[i];
+		if (conn->conn != NULL || messages <= opened * 2)
 			continue;
-		lmtp_conn_open(&lmtp->conns[i]);
+		lmtp_conn_open(conn);
+		if (!lmtp_conn_has_socket(conn))
+			return;
 		opened++;
 	}
 }
