@@ -299,15 +299,23 @@ conn_refused_why(struct lmtp_conn *conn, const struct smtp_reply *reply)
 	return smtp_reply_log(reply);
 }
 
+static void conn_read_capabilities(struct lmtp_conn *conn)
+{
+	enum smtp_capability caps =
+		smtp_client_connection_get_capabilities(conn->conn);
+
+	conn->chunking = (caps & SMTP_CAPABILITY_CHUNKING) != 0;
+	conn->at_once = conn->chunking &&
+		(caps & SMTP_CAPABILITY_PIPELINING) != 0 &&
+		lmtp_unix_path(conn->lmtp) != NULL;
+}
+
 static void
 conn_login_replied(const struct smtp_reply *reply, struct lmtp_conn *conn)
 {
 	if (smtp_reply_is_success(reply)) {
 		conn->ready = TRUE;
-		conn->chunking = (smtp_client_connection_get_capabilities(
-			conn->conn) & SMTP_CAPABILITY_CHUNKING) != 0;
-		conn->at_once = conn->chunking &&
-			lmtp_unix_path(conn->lmtp) != NULL;
+		conn_read_capabilities(conn);
 	} else if (!conn->dead) {
 		conn->dead = TRUE;
 		conn->refused = i_strdup(conn_refused_why(conn, reply));
