@@ -137,7 +137,8 @@ def test_index_is_rebuilt(pulled, local, remote, mail_format, way):
     assert account.run().new == 0
     assert account.run("--full").new == 0
     assert digests(wanted) == digests(account.snapshot())
-    store(remote, "anna", "INBOX", "5:6", "FLAGS", "\\Answered later")
+    # by LMTP the order is not kept: the first three are some of the first
+    store(remote, "anna", "INBOX", "20:21", "FLAGS", "\\Answered later")
     assert account.run().counts("new", "flags") == (0, 2)
     assert digests(wanted) == digests(account.snapshot())
 
