@@ -23,9 +23,10 @@
 #define LMTP_REPLY_TIMEOUT_MSECS (300 * 1000)
 /* a message of usual size goes in one piece, with no round trip before it */
 #define LMTP_CHUNK_SIZE (256 * 1024)
-/* A message up to this size goes in one piece of memory; a pipeline of them is
-   less than what a unix socket takes without being read. */
+/* a message up to this size goes in one piece of memory */
 #define MESSAGE_SMALL_MAX (16 * 1024)
+/* what a unix socket takes without being read, and to spare */
+#define AT_ONCE_MAX (LMTP_PIPELINE * MESSAGE_SMALL_MAX)
 /* how far into a message its Return-Path is looked for */
 #define RETURN_PATH_MAX 4096
 
@@ -92,6 +93,7 @@ conn_data_replied(const struct smtp_reply *reply, struct lmtp_item *item)
 {
 	item_record(item, LMTP_STEP_DATA, reply);
 	item->conn->sent--;
+	item->conn->sent_bytes -= spool_crlf_size(item->message->spool);
 	item->conn->alone = FALSE;
 	item->state = LMTP_ITEM_ANSWERED;
 	lmtp_pump_later(item->lmtp);
@@ -216,8 +218,7 @@ item_write_header(struct lmtp_item *item, const char **error_r)
 	return line;
 }
 
-/* What goes in one piece: most messages. Others may have to wait for each
-	other, and be converted. */
+/* What goes in one piece, unconverted: most messages. */
 static bool item_is_small(const struct lmtp_item *item)
 {
 	const struct spool *spool = item->message->spool;
@@ -472,9 +473,16 @@ conn_submit(struct lmtp_item *item, const struct smtp_address *sender,
 					input, conn_data_replied, item);
 }
 
-/* The same as one command of lib-smtp: each costs it more than a short message
-   does. It takes no answer before all of a command is sent, so that must not
-   depend on the server. */
+/* lib-smtp takes no answer to a command before all of it is sent, so that must
+   not depend on what the server reads. */
+static bool item_goes_at_once(const struct lmtp_item *item)
+{
+	return item->conn->at_once && item_is_small(item) &&
+		item->conn->sent_bytes <= AT_ONCE_MAX;
+}
+
+/* The same as one command: each costs lib-smtp more than a short message
+   does. */
 static void
 conn_submit_at_once(struct lmtp_item *item, const struct smtp_address *sender,
 		    struct istream *input)
@@ -520,8 +528,9 @@ int lmtp_conn_send(struct lmtp_item *item, const char **error_r)
 	item->state = LMTP_ITEM_SENT;
 	item->answered = FALSE;
 	conn->sent++;
+	conn->sent_bytes += spool_crlf_size(item->message->spool);
 	conn->alone = !conn->chunking || item_is_alone(item);
-	if (conn->at_once && item_is_small(item))
+	if (item_goes_at_once(item))
 		conn_submit_at_once(item, sender, input);
 	else
 		conn_submit(item, sender, input);

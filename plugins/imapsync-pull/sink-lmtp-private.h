@@ -62,10 +62,12 @@ struct lmtp_conn {
 	struct smtp_client_connection *conn;
 	/* logged in, and the server can do CHUNKING */
 	bool ready, chunking;
-	/* and whole transactions can be sent without waiting */
+	/* whole transactions can be sent without waiting: also PIPELINING, and
+	   over a unix socket */
 	bool at_once;
-	/* items SENT over it */
+	/* items SENT over it, and their messages' bytes */
 	unsigned int sent;
+	uoff_t sent_bytes;
 	/* one of them must not be followed by others */
 	bool alone;
 	/* to be closed; why: by us, to get into step again, or the server
