@@ -7,6 +7,10 @@ noinst_LTLIBRARIES += %D%/libcore.la
 	%D%/core/account-policy.h \
 	%D%/core/account.c \
 	%D%/core/account.h \
+	%D%/core/back-off.c \
+	%D%/core/back-off.h \
+	%D%/core/due.c \
+	%D%/core/due.h \
 	%D%/core/folder-map.c \
 	%D%/core/folder-map.h \
 	%D%/core/lmtp-verdict.c \
