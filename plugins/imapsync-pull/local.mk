@@ -88,6 +88,8 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/report-db.h \
 	%D%/run-queue.c \
 	%D%/run-queue.h \
+	%D%/schedule-db.c \
+	%D%/schedule-db.h \
 	%D%/secret.c \
 	%D%/secret.h \
 	%D%/service-account.c \
@@ -109,6 +111,8 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/source-imap.h \
 	%D%/spool.c \
 	%D%/spool.h \
+	%D%/sqlite-file.c \
+	%D%/sqlite-file.h \
 	%D%/state-db.c \
 	%D%/state-db.h \
 	%D%/worker-job.c \
