@@ -7,6 +7,8 @@ AM_TESTS_ENVIRONMENT = top_srcdir='$(top_srcdir)'; export top_srcdir;
 unit_core_tests = \
 	tests/unit/test-account \
 	tests/unit/test-account-change \
+	tests/unit/test-back-off \
+	tests/unit/test-due \
 	tests/unit/test-folder-map \
 	tests/unit/test-lmtp-verdict \
 	tests/unit/test-net-policy \
@@ -40,6 +42,7 @@ unit_pull_tests = \
 	tests/unit/test-job \
 	tests/unit/test-report-db \
 	tests/unit/test-run-queue \
+	tests/unit/test-schedule-db \
 	tests/unit/test-secret \
 	tests/unit/test-spool \
 	tests/unit/test-state-db
@@ -49,6 +52,7 @@ tests_unit_test_inflight_LDADD = $(unit_pull_libs)
 tests_unit_test_job_LDADD = $(unit_pull_libs)
 tests_unit_test_report_db_LDADD = $(unit_pull_libs)
 tests_unit_test_run_queue_LDADD = $(unit_pull_libs)
+tests_unit_test_schedule_db_LDADD = $(unit_pull_libs)
 tests_unit_test_secret_LDADD = $(unit_pull_libs)
 tests_unit_test_spool_LDADD = $(unit_pull_libs)
 tests_unit_test_state_db_LDADD = $(unit_pull_libs)

@@ -173,8 +173,7 @@ sqlite_file_rename(const char *path, const char *suffix, const char **error_r)
 	return -1;
 }
 
-/* The log goes first: SQLite would take it for that of the file that comes
-   next. */
+/* What the log holds may not be in the file yet. */
 int sqlite_file_put_aside(const char *path, const char **error_r)
 {
 	if (sqlite_file_rename(path, "-wal", error_r) < 0 ||

@@ -42,7 +42,7 @@ static const unsigned int *const class_steps[REPLY_CLASS_COUNT] = {
 /* Returns at most a BACK_OFF_JITTER_PART of msecs, by chance. */
 static uint64_t back_off_jitter(uint64_t msecs, uint32_t chance)
 {
-	return (msecs / BACK_OFF_JITTER_PART * chance) >> 32;
+	return (msecs / BACK_OFF_JITTER_PART * (chance >> 16)) >> 16;
 }
 
 /* The count-th of the steps, and the last one from then on. */

@@ -85,7 +85,10 @@ static int due_cmp_due(const void *p1, const void *p2)
 
 	if (a->urgent != b->urgent)
 		return a->urgent ? -1 : 1;
-	return due_cmp(a->turn, b->turn);
+	if (a->turn != b->turn)
+		return due_cmp(a->turn, b->turn);
+	/* neither has started yet */
+	return due_cmp(a->due_at, b->due_at);
 }
 
 static int due_cmp_round(const void *p1, const void *p2)
