@@ -9,6 +9,7 @@ unit_core_tests = \
 	tests/unit/test-account-change \
 	tests/unit/test-back-off \
 	tests/unit/test-due \
+	tests/unit/test-due-simulation \
 	tests/unit/test-folder-map \
 	tests/unit/test-lmtp-verdict \
 	tests/unit/test-net-policy \
