@@ -2,14 +2,7 @@
 
 #include "lib.h"
 #include "report-db.h"
-
-#include <sqlite3.h>
-#include <fcntl.h>
-#include <unistd.h>
-
-#define REPORT_DB_VERSION 1
-/* a former process of ours that is about to end */
-#define REPORT_DB_BUSY_MSECS 2000
+#include "sqlite-file.h"
 
 enum statement {
 	STATEMENT_FAILING_GET,
@@ -52,20 +45,29 @@ static const char *const statements[STATEMENT_COUNT] = {
 };
 
 /* kind is an enum report_kind */
-static const char *const schema =
-	"CREATE TABLE failing (account TEXT PRIMARY KEY,"
-	" since INTEGER NOT NULL, owner TEXT, label TEXT) WITHOUT ROWID;"
-	"CREATE TABLE report (seq INTEGER PRIMARY KEY AUTOINCREMENT,"
-	" kind INTEGER NOT NULL CHECK (kind IN (0, 1, 2)),"
-	" time INTEGER NOT NULL, since INTEGER NOT NULL,"
-	" account TEXT NOT NULL, owner TEXT, label TEXT, class TEXT,"
-	" hint TEXT, CHECK (kind <> 0 OR class IS NOT NULL));"
-	"CREATE INDEX report_account ON report (account, seq);";
+static const struct sqlite_file_settings report_db_set = {
+	.pragmas =
+		"PRAGMA journal_mode = WAL;"
+		"PRAGMA synchronous = NORMAL",
+	.schema =
+		"CREATE TABLE failing (account TEXT PRIMARY KEY,"
+		" since INTEGER NOT NULL, owner TEXT, label TEXT)"
+		" WITHOUT ROWID;"
+		"CREATE TABLE report (seq INTEGER PRIMARY KEY AUTOINCREMENT,"
+		" kind INTEGER NOT NULL CHECK (kind IN (0, 1, 2)),"
+		" time INTEGER NOT NULL, since INTEGER NOT NULL,"
+		" account TEXT NOT NULL, owner TEXT, label TEXT, class TEXT,"
+		" hint TEXT, CHECK (kind <> 0 OR class IS NOT NULL));"
+		"CREATE INDEX report_account ON report (account, seq);",
+	.version = 1,
+	.statements = statements,
+	.statement_count = STATEMENT_COUNT,
+	/* a former process of ours that is about to end */
+	.busy_msecs = 2000,
+};
 
 struct report_db {
-	sqlite3 *sqlite;
-	sqlite3_stmt *prepared[STATEMENT_COUNT];
-	char *path;
+	struct sqlite_file *file;
 };
 
 /* What is known of an account that fails. Strings are from the data stack. */
@@ -76,165 +78,37 @@ struct failing {
 
 const char *report_db_get_error(struct report_db *db)
 {
-	return t_strdup_printf("%s: %s", db->path, sqlite3_errmsg(db->sqlite));
-}
-
-/*
- * Open, close
- */
-
-static int report_db_exec(struct report_db *db, const char *sql)
-{
-	return sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL) == SQLITE_OK ?
-		0 : -1;
-}
-
-/* User names are in it: nobody else reads it. */
-static int report_db_create_file(const char *path, const char **error_r)
-{
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-	if (fd == -1) {
-		*error_r = t_strdup_printf("open(%s) failed: %m", path);
-		return -1;
-	}
-	i_close_fd(&fd);
-	return 0;
-}
-
-static int report_db_get_version(struct report_db *db, int *version_r)
-{
-	sqlite3_stmt *stmt = NULL;
-	int ret = -1;
-
-	if (sqlite3_prepare_v2(db->sqlite, "PRAGMA user_version", -1, &stmt,
-			       NULL) != SQLITE_OK)
-		return -1;
-	if (sqlite3_step(stmt) == SQLITE_ROW) {
-		*version_r = sqlite3_column_int(stmt, 0);
-		ret = 0;
-	}
-	(void)sqlite3_finalize(stmt);
-	return ret;
-}
-
-static int report_db_init(struct report_db *db, const char **error_r)
-{
-	int version;
-
-	(void)sqlite3_busy_timeout(db->sqlite, REPORT_DB_BUSY_MSECS);
-	if (report_db_exec(db, "PRAGMA journal_mode = WAL;"
-			   "PRAGMA synchronous = NORMAL") < 0 ||
-	    report_db_get_version(db, &version) < 0) {
-		*error_r = report_db_get_error(db);
-		return -1;
-	}
-	if (version == REPORT_DB_VERSION)
-		return 0;
-	if (version != 0) {
-		*error_r = t_strdup_printf("%s has version %d: it was written "
-			"by a newer imapsync-pull", db->path, version);
-		return -1;
-	}
-	if (report_db_exec(db, t_strdup_printf(
-			"BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT",
-			schema, REPORT_DB_VERSION)) < 0) {
-		*error_r = report_db_get_error(db);
-		return -1;
-	}
-	return 0;
+	return sqlite_file_get_error(db->file);
 }
 
 int report_db_open(const char *path, struct report_db **db_r,
 		   const char **error_r)
 {
-	struct report_db *db;
+	struct sqlite_file *file;
 
 	*db_r = NULL;
-	if (report_db_create_file(path, error_r) < 0)
-		return -1;
-	db = i_new(struct report_db, 1);
-	db->path = i_strdup(path);
-	if (sqlite3_open_v2(path, &db->sqlite, SQLITE_OPEN_READWRITE |
-			    SQLITE_OPEN_NOFOLLOW, NULL) != SQLITE_OK) {
-		*error_r = report_db_get_error(db);
-		report_db_close(&db);
+	switch (sqlite_file_open(path, &report_db_set, &file, error_r)) {
+	case SQLITE_FILE_NEW:
+	case SQLITE_FILE_FOUND:
+		break;
+	case SQLITE_FILE_UNUSABLE:
+	case SQLITE_FILE_FAILED:
 		return -1;
 	}
-	if (report_db_init(db, error_r) < 0) {
-		report_db_close(&db);
-		return -1;
-	}
-	*db_r = db;
+	*db_r = i_new(struct report_db, 1);
+	(*db_r)->file = file;
 	return 0;
 }
 
 void report_db_close(struct report_db **_db)
 {
 	struct report_db *db = *_db;
-	unsigned int i;
 
 	*_db = NULL;
 	if (db == NULL)
 		return;
-	for (i = 0; i < STATEMENT_COUNT; i++)
-		(void)sqlite3_finalize(db->prepared[i]);
-	(void)sqlite3_close(db->sqlite);
-	i_free(db->path);
+	sqlite_file_close(&db->file);
 	i_free(db);
-}
-
-/*
- * Statements
- */
-
-/* Returns the statement ready to bind, or NULL. */
-static sqlite3_stmt *report_db_statement(struct report_db *db, enum statement n)
-{
-	sqlite3_stmt **stmt = &db->prepared[n];
-
-	if (*stmt == NULL &&
-	    sqlite3_prepare_v3(db->sqlite, statements[n], -1,
-			       SQLITE_PREPARE_PERSISTENT, stmt,
-			       NULL) != SQLITE_OK)
-		return NULL;
-	return *stmt;
-}
-
-static void bind_text(sqlite3_stmt *stmt, int n, const char *text)
-{
-	(void)sqlite3_bind_text(stmt, n, text, -1, SQLITE_TRANSIENT);
-}
-
-static const char *
-column_dup(pool_t pool, sqlite3_stmt *stmt, int column)
-{
-	return p_strdup(pool,
-			(const char *)sqlite3_column_text(stmt, column));
-}
-
-/* Run a statement that returns no rows. */
-static int statement_run(sqlite3_stmt *stmt)
-{
-	int ret = sqlite3_step(stmt) == SQLITE_DONE ? 0 : -1;
-
-	if (sqlite3_reset(stmt) != SQLITE_OK)
-		ret = -1;
-	(void)sqlite3_clear_bindings(stmt);
-	return ret;
-}
-
-/* Returns 1 if there is a row to read, 0 if not, -1. Reset it afterwards. */
-static int statement_row(sqlite3_stmt *stmt)
-{
-	switch (sqlite3_step(stmt)) {
-	case SQLITE_ROW:
-		return 1;
-	case SQLITE_DONE:
-		return 0;
-	default:
-		return -1;
-	}
 }
 
 /*
@@ -245,20 +119,21 @@ static int
 failing_get(struct report_db *db, const char *account,
 	    struct failing *failing_r)
 {
-	sqlite3_stmt *stmt = report_db_statement(db, STATEMENT_FAILING_GET);
+	sqlite3_stmt *stmt =
+		sqlite_file_statement(db->file, STATEMENT_FAILING_GET);
 	int ret;
 
 	i_zero(failing_r);
 	if (stmt == NULL)
 		return -1;
-	bind_text(stmt, 1, account);
-	ret = statement_row(stmt);
+	sqlite_file_bind_text(stmt, 1, account);
+	ret = sqlite_file_row(stmt);
 	if (ret > 0) {
 		pool_t pool = pool_datastack_create();
 
 		failing_r->since = sqlite3_column_int64(stmt, 0);
-		failing_r->owner = column_dup(pool, stmt, 1);
-		failing_r->label = column_dup(pool, stmt, 2);
+		failing_r->owner = sqlite_file_text(pool, stmt, 1);
+		failing_r->label = sqlite_file_text(pool, stmt, 2);
 	}
 	(void)sqlite3_reset(stmt);
 	return ret;
@@ -266,25 +141,27 @@ failing_get(struct report_db *db, const char *account,
 
 static int failing_set(struct report_db *db, const struct report *report)
 {
-	sqlite3_stmt *stmt = report_db_statement(db, STATEMENT_FAILING_SET);
+	sqlite3_stmt *stmt =
+		sqlite_file_statement(db->file, STATEMENT_FAILING_SET);
 
 	if (stmt == NULL)
 		return -1;
-	bind_text(stmt, 1, report->account);
+	sqlite_file_bind_text(stmt, 1, report->account);
 	(void)sqlite3_bind_int64(stmt, 2, report->since);
-	bind_text(stmt, 3, report->owner);
-	bind_text(stmt, 4, report->label);
-	return statement_run(stmt);
+	sqlite_file_bind_text(stmt, 3, report->owner);
+	sqlite_file_bind_text(stmt, 4, report->label);
+	return sqlite_file_run(stmt);
 }
 
 static int failing_drop(struct report_db *db, const char *account)
 {
-	sqlite3_stmt *stmt = report_db_statement(db, STATEMENT_FAILING_DROP);
+	sqlite3_stmt *stmt =
+		sqlite_file_statement(db->file, STATEMENT_FAILING_DROP);
 
 	if (stmt == NULL)
 		return -1;
-	bind_text(stmt, 1, account);
-	return statement_run(stmt);
+	sqlite_file_bind_text(stmt, 1, account);
+	return sqlite_file_run(stmt);
 }
 
 int report_db_is_failing(struct report_db *db, const char *account)
@@ -302,10 +179,10 @@ static sqlite3_stmt *
 waiting_statement(struct report_db *db, enum statement n, const char *account,
 		  uint64_t before_seq)
 {
-	sqlite3_stmt *stmt = report_db_statement(db, n);
+	sqlite3_stmt *stmt = sqlite_file_statement(db->file, n);
 
 	if (stmt != NULL) {
-		bind_text(stmt, 1, account);
+		sqlite_file_bind_text(stmt, 1, account);
 		(void)sqlite3_bind_int64(stmt, 2, before_seq);
 	}
 	return stmt;
@@ -321,7 +198,7 @@ waiting_count(struct report_db *db, const char *account, uint64_t before_seq)
 
 	if (stmt == NULL)
 		return -1;
-	if (statement_row(stmt) > 0)
+	if (sqlite_file_row(stmt) > 0)
 		ret = sqlite3_column_int(stmt, 0);
 	(void)sqlite3_reset(stmt);
 	return ret;
@@ -334,7 +211,7 @@ waiting_drop_last(struct report_db *db, const char *account,
 	sqlite3_stmt *stmt = waiting_statement(db, STATEMENT_WAITING_DROP_LAST,
 					       account, before_seq);
 
-	return stmt == NULL ? -1 : statement_run(stmt);
+	return stmt == NULL ? -1 : sqlite_file_run(stmt);
 }
 
 static int
@@ -346,25 +223,25 @@ waiting_drop(struct report_db *db, const char *account, const char *owner,
 
 	if (stmt == NULL)
 		return -1;
-	bind_text(stmt, 3, owner);
-	return statement_run(stmt);
+	sqlite_file_bind_text(stmt, 3, owner);
+	return sqlite_file_run(stmt);
 }
 
 static int report_db_insert(struct report_db *db, const struct report *report)
 {
-	sqlite3_stmt *stmt = report_db_statement(db, STATEMENT_ADD);
+	sqlite3_stmt *stmt = sqlite_file_statement(db->file, STATEMENT_ADD);
 
 	if (stmt == NULL)
 		return -1;
 	(void)sqlite3_bind_int(stmt, 1, report->kind);
 	(void)sqlite3_bind_int64(stmt, 2, report->time);
 	(void)sqlite3_bind_int64(stmt, 3, report->since);
-	bind_text(stmt, 4, report->account);
-	bind_text(stmt, 5, report->owner);
-	bind_text(stmt, 6, report->label);
-	bind_text(stmt, 7, report->class);
-	bind_text(stmt, 8, report->hint);
-	return statement_run(stmt);
+	sqlite_file_bind_text(stmt, 4, report->account);
+	sqlite_file_bind_text(stmt, 5, report->owner);
+	sqlite_file_bind_text(stmt, 6, report->label);
+	sqlite_file_bind_text(stmt, 7, report->class);
+	sqlite_file_bind_text(stmt, 8, report->hint);
+	return sqlite_file_run(stmt);
 }
 
 /* It does not fail any more: whatever nobody has heard of yet need not be told,
@@ -434,11 +311,11 @@ int report_db_add(struct report_db *db, const struct report *report,
 {
 	int ret;
 
-	if (report_db_exec(db, "BEGIN IMMEDIATE") < 0)
+	if (sqlite_file_exec(db->file, "BEGIN IMMEDIATE") < 0)
 		return -1;
 	ret = report_db_add_locked(db, report, before_seq);
-	if (ret < 0 || report_db_exec(db, "COMMIT") < 0) {
-		(void)report_db_exec(db, "ROLLBACK");
+	if (ret < 0 || sqlite_file_exec(db->file, "COMMIT") < 0) {
+		(void)sqlite_file_exec(db->file, "ROLLBACK");
 		return -1;
 	}
 	return ret;
@@ -450,24 +327,24 @@ report_read(pool_t pool, sqlite3_stmt *stmt, struct report *report_r)
 	report_r->kind = sqlite3_column_int(stmt, 1);
 	report_r->time = sqlite3_column_int64(stmt, 2);
 	report_r->since = sqlite3_column_int64(stmt, 3);
-	report_r->account = column_dup(pool, stmt, 4);
-	report_r->owner = column_dup(pool, stmt, 5);
-	report_r->label = column_dup(pool, stmt, 6);
-	report_r->class = column_dup(pool, stmt, 7);
-	report_r->hint = column_dup(pool, stmt, 8);
+	report_r->account = sqlite_file_text(pool, stmt, 4);
+	report_r->owner = sqlite_file_text(pool, stmt, 5);
+	report_r->label = sqlite_file_text(pool, stmt, 6);
+	report_r->class = sqlite_file_text(pool, stmt, 7);
+	report_r->hint = sqlite_file_text(pool, stmt, 8);
 }
 
 int report_db_get(struct report_db *db, pool_t pool, uint64_t min_seq,
 		  struct report *report_r, uint64_t *seq_r)
 {
-	sqlite3_stmt *stmt = report_db_statement(db, STATEMENT_GET);
+	sqlite3_stmt *stmt = sqlite_file_statement(db->file, STATEMENT_GET);
 	int ret;
 
 	i_zero(report_r);
 	if (stmt == NULL)
 		return -1;
 	(void)sqlite3_bind_int64(stmt, 1, min_seq);
-	ret = statement_row(stmt);
+	ret = sqlite_file_row(stmt);
 	if (ret > 0) {
 		*seq_r = sqlite3_column_int64(stmt, 0);
 		report_read(pool, stmt, report_r);
@@ -478,10 +355,10 @@ int report_db_get(struct report_db *db, pool_t pool, uint64_t min_seq,
 
 int report_db_ack(struct report_db *db, uint64_t seq)
 {
-	sqlite3_stmt *stmt = report_db_statement(db, STATEMENT_ACK);
+	sqlite3_stmt *stmt = sqlite_file_statement(db->file, STATEMENT_ACK);
 
 	if (stmt == NULL)
 		return -1;
 	(void)sqlite3_bind_int64(stmt, 1, seq);
-	return statement_run(stmt);
+	return sqlite_file_run(stmt);
 }
