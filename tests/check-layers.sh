@@ -27,7 +27,8 @@ includes() {
 values='lib|array|buffer|str|str-sanitize|strfuncs|strescape|strnum|hash'
 values="$values|hash-method|hex-binary|base64|sha1|sha2|hmac|unichar"
 values="$values|wildcard-match|net|imap-utf7|imap-match|mail-types"
-values="$values|iso8601-date|utc-offset|utc-mktime|crc32|llist|priorityq|safe-memset"
+values="$values|iso8601-date|utc-offset|utc-mktime|crc32|llist|priorityq"
+values="$values|safe-memset"
 system='ctype|limits|regex|stdint|stddef|stdarg|string|strings|time'
 
 # What pure files may not call: they get values and a time.

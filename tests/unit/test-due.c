@@ -558,15 +558,107 @@ START_TEST(crowd_once)
 }
 END_TEST
 
+/* Long runs leave places to others, on their host and in all. */
+START_TEST(long_runs)
+{
+	static const char *const names[] = { "1", "2", "3", "4", "5" };
+	struct due_account *accounts[N_ELEMENTS(names)], *a;
+	unsigned int i;
+
+	queue_init(8, 4);
+	for (i = 0; i < N_ELEMENTS(names); i++) {
+		accounts[i] = add(names[i], "x", i);
+		due_expect_long(accounts[i]);
+	}
+	ck_assert_str_eq(start(10), "1 2 3");
+	a = add("a", "x", 10);
+	(void)add("b", "x", 10);
+	ck_assert_str_eq(start(10), "a");
+	/* it was said while it was due */
+	due_remove(&accounts[4]);
+	accounts[4] = add("5", "y", 10);
+	ck_assert_str_eq(start(10), "5");
+	due_finished(accounts[4], 10, 11, FALSE);
+	change(a, "y", MINUTE, 10);
+	ck_assert_str_eq(start(11), "5");
+	due_finished(a, 12, DUE_NEVER, FALSE);
+	/* a place, but not for a long one */
+	ck_assert_str_eq(start(12), "b");
+	due_finished(accounts[0], 13, 13, FALSE);
+	ck_assert_str_eq(start(13), "4");
+}
+END_TEST
+
+static const struct {
+	uint64_t duration;
+	bool is_long;
+} durations[] = {
+	{ 0, FALSE },
+	{ DUE_LONG_MSECS - 1, FALSE },
+	{ DUE_LONG_MSECS, TRUE },
+	{ 60 * MINUTE, TRUE },
+};
+
+/* The last run tells how long the next one will be. */
+START_TEST(long_run_is_learnt)
+{
+	struct due_account *learner, *other;
+
+	queue_init(10, 2);
+	learner = add("learner", "x", 0);
+	if (_i % 2 == 0)
+		due_expect_long(learner);
+	ck_assert_str_eq(start(0), "learner");
+	due_finished(learner, durations[_i].duration, DUE_NEVER, FALSE);
+	other = add("other", "x", DUE_NEVER);
+	due_expect_long(other);
+	wake(other, 0);
+	ck_assert_str_eq(start(durations[_i].duration), "other");
+	wake(learner, 0);
+	ck_assert_str_eq(start(durations[_i].duration),
+			 durations[_i].is_long ? "" : "learner");
+}
+END_TEST
+
+/* What goes on for longer than anybody expected has places of the others. */
+START_TEST(long_run_is_seen)
+{
+	struct due_account *first, *expected;
+
+	queue_init(8, 4);
+	first = add("1", "x", 0);
+	(void)add("2", "x", 1);
+	(void)add("3", "x", 2);
+	ck_assert_str_eq(start(2), "1 2 3");
+	expected = add("expected", "x", DUE_NEVER);
+	due_expect_long(expected);
+	ck_assert_str_eq(start(DUE_LONG_MSECS + 2), "");
+	wake(expected, DUE_LONG_MSECS + 2);
+	ck_assert_str_eq(start(DUE_LONG_MSECS + 2), "");
+	wake(add("short", "x", DUE_NEVER), DUE_LONG_MSECS + 2);
+	ck_assert_str_eq(start(DUE_LONG_MSECS + 2), "short");
+	/* one that moved away has its place where it started */
+	change(first, "y", MINUTE, DUE_LONG_MSECS + 2);
+	ck_assert_str_eq(start(DUE_LONG_MSECS + 2), "");
+	due_finished(first, DUE_LONG_MSECS + 3, DUE_NEVER, FALSE);
+	ck_assert_str_eq(start(DUE_LONG_MSECS + 3), "expected");
+}
+END_TEST
+
 /* Random trouble: who is due starts within the time that due.h promises, and
    nobody is overtaken twice by the same one. */
 
 #define MAX_HOSTS 8
 #define MAX_ACCOUNTS 40
+#define TICK 1000ULL
+/* in ticks */
+#define SHORT_RUN 15
+#define LONG_RUN 100
 
 struct rival {
 	struct due_account *account;
 	unsigned int host;
+	bool is_long;
 	/* UINT64_MAX = not due, not running */
 	uint64_t due_since, runs_until;
 	/* how often it has overtaken each of the others since they are due */
@@ -575,7 +667,6 @@ struct rival {
 
 static struct {
 	unsigned int hosts, accounts, places, places_per_host;
-	uint64_t longest_run;
 	struct rival rivals[MAX_ACCOUNTS];
 } race;
 
@@ -584,63 +675,70 @@ static unsigned int chance(unsigned int limit)
 	return random() % limit;
 }
 
+static void race_add(struct rival *rival)
+{
+	const char *name;
+
+	i_zero(rival);
+	rival->host = chance(race.hosts);
+	rival->is_long = chance(3) == 0;
+	rival->due_since = rival->runs_until = UINT64_MAX;
+	name = t_strdup_printf("host%u", rival->host);
+	rival->account = add((void *)rival, name, DUE_NEVER);
+	if (rival->is_long)
+		due_expect_long(rival->account);
+}
+
 static void race_init(void)
 {
-	static const char *const names[MAX_HOSTS] = {
-		"a", "b", "c", "d", "e", "f", "g", "h"
-	};
 	unsigned int i;
 
 	race.hosts = 1 + chance(MAX_HOSTS);
 	race.accounts = 1 + chance(MAX_ACCOUNTS);
-	race.places = 1 + chance(8);
-	race.places_per_host = 1 + chance(4);
-	race.longest_run = 1 + chance(20);
+	race.places = 2 + chance(8);
+	race.places_per_host = 2 + chance(4);
 	queue_init(race.places, race.places_per_host);
-	for (i = 0; i < race.accounts; i++) {
-		struct rival *rival = &race.rivals[i];
-		const struct due_account_settings set = {
-			.host = names[chance(race.hosts)],
-		};
-
-		i_zero(rival);
-		rival->host = set.host[0];
-		rival->due_since = rival->runs_until = UINT64_MAX;
-		rival->account = due_add(queue, &set, DUE_NEVER, FALSE, rival);
-	}
+	for (i = 0; i < race.accounts; i++)
+		race_add(&race.rivals[i]);
 }
 
-static unsigned int race_on_host(unsigned int host)
+/* They are in one line. */
+static bool race_is_same(const struct rival *a, const struct rival *b)
 {
-	unsigned int i, count = 0;
-
-	for (i = 0; i < race.accounts; i++) {
-		if (race.rivals[i].host == host)
-			count++;
-	}
-	return count;
+	return a->host == b->host && a->is_long == b->is_long;
 }
 
-/* t * (n * h / m + n / p + 2) */
+/* t * (n * h / m + n / p + 8), and t a tick more, for that is how often
+   somebody looks */
 static uint64_t race_bound(const struct rival *rival)
 {
-	unsigned int n = race_on_host(rival->host);
+	unsigned int m = (race.places + 3) / 4;
+	unsigned int p = (race.places_per_host + 3) / 4;
+	unsigned int i, n = 0;
 
-	return race.longest_run * (n * race.hosts / race.places +
-				   n / race.places_per_host + 2 + 2);
+	for (i = 0; i < race.accounts; i++) {
+		if (race_is_same(&race.rivals[i], rival))
+			n++;
+	}
+	return (SHORT_RUN + 1) * TICK * (n * race.hosts / m + n / p + 8);
 }
 
 static void race_start(struct rival *rival, uint64_t now)
 {
 	unsigned int i;
 
-	ck_assert_uint_le(now - rival->due_since, race_bound(rival));
+	if (!rival->is_long)
+		ck_assert_uint_le(now - rival->due_since, race_bound(rival));
 	rival->due_since = UINT64_MAX;
-	rival->runs_until = now + 1 + chance(race.longest_run);
+	rival->runs_until = now + TICK * (rival->is_long ?
+		DUE_LONG_MSECS / TICK + chance(LONG_RUN) :
+		1 + chance(SHORT_RUN));
 	for (i = 0; i < race.accounts; i++) {
-		race.rivals[i].overtook[rival - race.rivals] = 0;
-		if (race.rivals[i].due_since != UINT64_MAX &&
-		    race.rivals[i].host == rival->host)
+		struct rival *other = &race.rivals[i];
+
+		other->overtook[rival - race.rivals] = 0;
+		if (other->due_since != UINT64_MAX &&
+		    race_is_same(rival, other))
 			ck_assert_uint_eq(rival->overtook[i]++, 0);
 	}
 }
@@ -676,15 +774,21 @@ START_TEST(nobody_starves)
 {
 	unsigned int seed = (getenv("TEST_SEED") != NULL ?
 			     atoi(getenv("TEST_SEED")) : 1) + _i;
+	struct due_stat stat;
 	unsigned int busy;
-	uint64_t now;
+	uint64_t tick;
 
 	srandom(seed);
 	printf("seed %u\n", seed);
 	race_init();
 	busy = 1 + chance(100);
-	for (now = 1; now < 2000; now++)
-		race_step(now, busy);
+	for (tick = 1; tick < 3000; tick++)
+		race_step(tick * TICK, busy);
+	/* and at last nobody is left */
+	for (; tick < 10000; tick++)
+		race_step(tick * TICK, 0);
+	due_get_stat(queue, tick * TICK, &stat);
+	ck_assert_uint_eq(stat.waiting, race.accounts);
 }
 END_TEST
 
@@ -714,6 +818,9 @@ int main(void)
 	tcase_add_test(tc, removed);
 	tcase_add_loop_test(tc, crowd, 0, N_ELEMENTS(crowds));
 	tcase_add_test(tc, crowd_once);
+	tcase_add_test(tc, long_runs);
+	tcase_add_test(tc, long_run_is_seen);
+	tcase_add_loop_test(tc, long_run_is_learnt, 0, N_ELEMENTS(durations));
 	tcase_add_loop_test(tc, nobody_starves, 0, 50);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);

@@ -301,18 +301,18 @@ END_TEST
 
 START_TEST(db_failed)
 {
+	const char *error, *link = t_strconcat(dir, "/link", NULL);
 	struct schedule_db *other;
-	const char *error;
 
 	ck_assert_int_eq(schedule_db_open(t_strconcat(dir, "/no/x", NULL),
 					  &other, &error), -1);
 	ck_assert_ptr_nonnull(strstr(error, "/no/x"));
 	ck_assert_ptr_null(other);
-	/* where it points to is not ours */
-	ck_assert_int_eq(symlink(path, t_strconcat(dir, "/link", NULL)), 0);
-	ck_assert_int_eq(schedule_db_open(t_strconcat(dir, "/link", NULL),
-					  &other, &error), -1);
-	ck_assert_int_eq(unlink(t_strconcat(dir, "/link", NULL)), 0);
+	/* what a link points to is not ours, nor to be made */
+	ck_assert_int_eq(symlink(t_strconcat(dir, "/target", NULL), link), 0);
+	ck_assert_int_eq(schedule_db_open(link, &other, &error), -1);
+	ck_assert_int_eq(access(t_strconcat(dir, "/target", NULL), F_OK), -1);
+	ck_assert_int_eq(unlink(link), 0);
 }
 END_TEST
 

@@ -6,32 +6,46 @@
 #include "priorityq.h"
 #include "due.h"
 
-/* A host is there as long as it has accounts, or runs of accounts that have
-   moved elsewhere since. */
-struct due_host {
-	/* first, for priorityq: in queue->round if somebody may start here */
-	struct priorityq_item item;
-	struct due_queue *queue;
+enum due_lane {
+	DUE_LANE_SHORT,
+	DUE_LANE_LONG,
+	DUE_LANE_COUNT
+};
 
-	char *name;
-	unsigned int refcount;
-	/* its accounts that are due */
-	struct priorityq *due;
+/* Those of a host that are due in one lane. */
+struct due_line {
+	/* first, for priorityq: in queue->round of its lane if somebody may
+	   start */
+	struct priorityq_item item;
+	struct due_host *host;
+
+	struct priorityq *accounts;
+	/* how many that started from here run */
 	unsigned int running;
-	/* number of the last start here */
+	/* number of the last start */
 	uint64_t turn;
 	bool in_round;
 };
 
+/* A host is there as long as it has accounts, or runs of accounts that have
+   moved elsewhere since. */
+struct due_host {
+	struct due_queue *queue;
+	char *name;
+	unsigned int refcount;
+	unsigned int running;
+	struct due_line lines[DUE_LANE_COUNT];
+};
+
 struct due_account {
-	/* first, for priorityq: in queue->waiting or host->due */
+	/* first, for priorityq: in queue->waiting or its line */
 	struct priorityq_item item;
 	struct due_account *prev, *next;
+	/* in queue->short_runs */
+	struct due_account *prev_run, *next_run;
 	struct due_queue *queue;
 
 	struct due_host *host;
-	/* whose place it has, NULL = it does not run */
-	struct due_host *running_on;
 	uint64_t interval_msecs;
 	void *context;
 
@@ -39,6 +53,10 @@ struct due_account {
 	uint64_t due_at;
 	/* number of its last start, or of the last one before it was added */
 	uint64_t turn;
+	enum due_lane lane;
+	/* while it runs: whose place it has, and since when */
+	struct due_line *place;
+	uint64_t started_at;
 	/* woken while it runs */
 	bool again;
 	/* by DUE_WAKE_NOW */
@@ -56,9 +74,13 @@ struct due_queue {
 	HASH_TABLE(char *, struct due_host *) hosts;
 	/* accounts, by due_at */
 	struct priorityq *waiting;
-	/* hosts that have somebody due and a free place, by turn */
-	struct priorityq *round;
-	unsigned int running;
+	/* lines where somebody may start as far as the host goes, by turn */
+	struct priorityq *round[DUE_LANE_COUNT];
+	unsigned int running, running_long;
+	/* what runs in the short lane, by when it started */
+	struct {
+		struct due_account *head, *tail;
+	} short_runs;
 	/* starts so far */
 	uint64_t turns;
 };
@@ -93,25 +115,44 @@ static int due_cmp_due(const void *p1, const void *p2)
 
 static int due_cmp_round(const void *p1, const void *p2)
 {
-	const struct due_host *a = p1, *b = p2;
+	const struct due_line *a = p1, *b = p2;
 
 	return due_cmp(a->turn, b->turn);
 }
 
 /*
- * Hosts
+ * Hosts and their lines
  */
+
+static void due_line_init(struct due_line *line, struct due_host *host)
+{
+	line->host = host;
+	line->accounts = priorityq_init(due_cmp_due, 1);
+	line->turn = host->queue->turns;
+}
+
+static void due_line_deinit(struct due_line *line)
+{
+	i_assert(!line->in_round && line->running == 0);
+	priorityq_deinit(&line->accounts);
+}
+
+static enum due_lane due_line_lane(const struct due_line *line)
+{
+	return line - line->host->lines;
+}
 
 static struct due_host *due_host_get(struct due_queue *queue, const char *name)
 {
 	struct due_host *host = hash_table_lookup(queue->hosts, name);
+	unsigned int i;
 
 	if (host == NULL) {
 		host = i_new(struct due_host, 1);
 		host->queue = queue;
 		host->name = i_strdup(name);
-		host->due = priorityq_init(due_cmp_due, 1);
-		host->turn = queue->turns;
+		for (i = 0; i < DUE_LANE_COUNT; i++)
+			due_line_init(&host->lines[i], host);
 		hash_table_insert(queue->hosts, host->name, host);
 	}
 	host->refcount++;
@@ -121,47 +162,71 @@ static struct due_host *due_host_get(struct due_queue *queue, const char *name)
 static void due_host_unref(struct due_host **_host)
 {
 	struct due_host *host = *_host;
+	unsigned int i;
 
 	*_host = NULL;
 	i_assert(host->refcount > 0);
 	if (--host->refcount > 0)
 		return;
-	i_assert(!host->in_round && host->running == 0);
+	for (i = 0; i < DUE_LANE_COUNT; i++)
+		due_line_deinit(&host->lines[i]);
 	hash_table_remove(host->queue->hosts, host->name);
-	priorityq_deinit(&host->due);
 	i_free(host->name);
 	i_free(host);
 }
 
-static bool due_host_may_start(const struct due_host *host)
+/* How many of so many places long runs may take: not a quarter of them. */
+static unsigned int due_long_places(unsigned int places)
+{
+	return places == 1 ? 1 : places - (places + 3) / 4;
+}
+
+static bool due_host_has_place(const struct due_host *host, enum due_lane lane)
 {
 	unsigned int max = host->queue->set.max_per_host;
 
-	return priorityq_count(host->due) > 0 &&
-		(max == 0 || host->running < max);
+	if (max == 0)
+		return TRUE;
+	return host->running < max &&
+		(lane == DUE_LANE_SHORT ||
+		 host->lines[lane].running < due_long_places(max));
 }
 
-/* Who is due or runs here has changed: in or out of the round. */
+static void due_line_update(struct due_line *line)
+{
+	enum due_lane lane = due_line_lane(line);
+	struct priorityq *round = line->host->queue->round[lane];
+	bool may_start = priorityq_count(line->accounts) > 0 &&
+		due_host_has_place(line->host, lane);
+
+	if (may_start == line->in_round)
+		return;
+	line->in_round = may_start;
+	if (may_start)
+		priorityq_add(round, &line->item);
+	else
+		priorityq_remove(round, &line->item);
+}
+
+/* Who runs here has changed: in or out of the rounds. */
 static void due_host_update(struct due_host *host)
 {
-	bool may_start = due_host_may_start(host);
+	unsigned int i;
 
-	if (may_start == host->in_round)
-		return;
-	host->in_round = may_start;
-	if (may_start)
-		priorityq_add(host->queue->round, &host->item);
-	else
-		priorityq_remove(host->queue->round, &host->item);
+	for (i = 0; i < DUE_LANE_COUNT; i++)
+		due_line_update(&host->lines[i]);
 }
 
-static void due_host_set_turn(struct due_host *host, uint64_t turn)
+static void due_line_set_turn(struct due_line *line, uint64_t turn)
 {
-	if (host->in_round)
-		priorityq_remove(host->queue->round, &host->item);
-	host->turn = turn;
-	if (host->in_round)
-		priorityq_add(host->queue->round, &host->item);
+	/* out of the round and in again: its order there is by turn */
+	if (line->in_round) {
+		priorityq_remove(line->host->queue->round[due_line_lane(line)],
+				 &line->item);
+		line->in_round = FALSE;
+	}
+	line->turn = turn;
+	due_line_update(line);
 }
 
 /*
@@ -175,32 +240,76 @@ static void due_enter_waiting(struct due_account *account, uint64_t due_at)
 	priorityq_add(account->queue->waiting, &account->item);
 }
 
+static struct due_line *due_get_line(struct due_account *account)
+{
+	return &account->host->lines[account->lane];
+}
+
 static void due_enter_due(struct due_account *account, uint64_t due_at)
 {
+	struct due_line *line = due_get_line(account);
+
 	account->state = DUE_STATE_DUE;
 	account->due_at = due_at;
-	priorityq_add(account->host->due, &account->item);
-	due_host_update(account->host);
+	priorityq_add(line->accounts, &account->item);
+	due_line_update(line);
 }
 
-static void due_enter_running(struct due_account *account)
+static void due_leave_due(struct due_account *account)
 {
-	struct due_host *host = account->host;
+	struct due_line *line = due_get_line(account);
 
+	priorityq_remove(line->accounts, &account->item);
+	due_line_update(line);
+}
+
+/* by: 1 or -1 */
+static void due_line_count(struct due_line *line, int by)
+{
+	struct due_queue *queue = line->host->queue;
+
+	line->running += by;
+	line->host->running += by;
+	queue->running += by;
+	if (due_line_lane(line) == DUE_LANE_LONG)
+		queue->running_long += by;
+	due_host_update(line->host);
+}
+
+static void due_take_place(struct due_account *account, struct due_line *line)
+{
+	struct due_queue *queue = account->queue;
+
+	account->place = line;
+	line->host->refcount++;
+	due_line_count(line, 1);
+	if (due_line_lane(line) == DUE_LANE_SHORT) {
+		DLLIST2_APPEND_FULL(&queue->short_runs.head,
+				    &queue->short_runs.tail, account,
+				    prev_run, next_run);
+	}
+}
+
+static void due_leave_place(struct due_account *account)
+{
+	struct due_queue *queue = account->queue;
+	struct due_host *host = account->place->host;
+
+	if (due_line_lane(account->place) == DUE_LANE_SHORT) {
+		DLLIST2_REMOVE_FULL(&queue->short_runs.head,
+				    &queue->short_runs.tail, account,
+				    prev_run, next_run);
+	}
+	due_line_count(account->place, -1);
+	account->place = NULL;
+	due_host_unref(&host);
+}
+
+static void due_enter_running(struct due_account *account, uint64_t now)
+{
 	account->state = DUE_STATE_RUNNING;
-	account->running_on = host;
-	host->refcount++;
-	host->running++;
-	account->queue->running++;
-	due_host_update(host);
-}
-
-static void due_leave_running(struct due_account *account)
-{
-	account->running_on->running--;
-	account->queue->running--;
-	due_host_update(account->running_on);
-	due_host_unref(&account->running_on);
+	account->started_at = now;
+	due_take_place(account, due_get_line(account));
 }
 
 static void due_leave(struct due_account *account)
@@ -210,11 +319,10 @@ static void due_leave(struct due_account *account)
 		priorityq_remove(account->queue->waiting, &account->item);
 		break;
 	case DUE_STATE_DUE:
-		priorityq_remove(account->host->due, &account->item);
-		due_host_update(account->host);
+		due_leave_due(account);
 		break;
 	case DUE_STATE_RUNNING:
-		due_leave_running(account);
+		due_leave_place(account);
 		break;
 	}
 }
@@ -226,13 +334,16 @@ static void due_leave(struct due_account *account)
 struct due_queue *due_queue_init(const struct due_settings *set, uint64_t seed)
 {
 	struct due_queue *queue = i_new(struct due_queue, 1);
+	unsigned int i;
 
 	i_assert(set->max_running > 0);
+
 	queue->set = *set;
 	queue->random = seed;
 	hash_table_create(&queue->hosts, default_pool, 0, str_hash, strcmp);
 	queue->waiting = priorityq_init(due_cmp_waiting, 128);
-	queue->round = priorityq_init(due_cmp_round, 16);
+	for (i = 0; i < DUE_LANE_COUNT; i++)
+		queue->round[i] = priorityq_init(due_cmp_round, 16);
 	return queue;
 }
 
@@ -240,6 +351,7 @@ void due_queue_deinit(struct due_queue **_queue)
 {
 	struct due_queue *queue = *_queue;
 	struct due_account *account;
+	unsigned int i;
 
 	*_queue = NULL;
 	if (queue == NULL)
@@ -247,7 +359,8 @@ void due_queue_deinit(struct due_queue **_queue)
 	while ((account = queue->accounts) != NULL)
 		due_remove(&account);
 	priorityq_deinit(&queue->waiting);
-	priorityq_deinit(&queue->round);
+	for (i = 0; i < DUE_LANE_COUNT; i++)
+		priorityq_deinit(&queue->round[i]);
 	hash_table_destroy(&queue->hosts);
 	i_free(queue);
 }
@@ -282,6 +395,17 @@ void due_remove(struct due_account **_account)
 	due_host_unref(&account->host);
 	DLLIST_REMOVE(&account->queue->accounts, account);
 	i_free(account);
+}
+
+void due_expect_long(struct due_account *account)
+{
+	bool is_due = account->state == DUE_STATE_DUE;
+
+	if (is_due)
+		due_leave(account);
+	account->lane = DUE_LANE_LONG;
+	if (is_due)
+		due_enter_due(account, account->due_at);
 }
 
 static void due_change_host(struct due_account *account, const char *name)
@@ -426,30 +550,81 @@ static uint64_t due_collect(struct due_queue *queue, uint64_t now)
 	return DUE_NEVER;
 }
 
-static void due_start(struct due_account *account)
+static bool due_runs_long(const struct due_account *account, uint64_t now)
+{
+	return now - account->started_at >= DUE_LONG_MSECS;
+}
+
+/* Nobody expected that they run for long: they take places of the long lane
+   now, so that not too many others start there. */
+static void due_change_lanes(struct due_queue *queue, uint64_t now)
+{
+	struct due_account *account;
+	struct due_host *host;
+
+	while ((account = queue->short_runs.head) != NULL &&
+	       due_runs_long(account, now)) {
+		host = account->place->host;
+		host->refcount++;
+		due_leave_place(account);
+		due_take_place(account, &host->lines[DUE_LANE_LONG]);
+		due_host_unref(&host);
+	}
+}
+
+static struct due_line *
+due_first_line(struct due_queue *queue, enum due_lane lane)
+{
+	return (struct due_line *)priorityq_peek(queue->round[lane]);
+}
+
+/* Whose turn it is, or NULL. */
+static struct due_line *due_next_line(struct due_queue *queue)
+{
+	struct due_line *line = due_first_line(queue, DUE_LANE_SHORT);
+	struct due_line *line_long = due_first_line(queue, DUE_LANE_LONG);
+	unsigned int max = queue->set.max_running;
+
+	if (queue->running >= max)
+		return NULL;
+	if (line_long == NULL || queue->running_long >= due_long_places(max))
+		return line;
+	return line == NULL || line_long->turn < line->turn ?
+		line_long : line;
+}
+
+static void due_start(struct due_account *account, uint64_t now)
 {
 	due_leave(account);
 	account->turn = ++account->queue->turns;
 	account->again = account->urgent = account->is_spread = FALSE;
-	due_enter_running(account);
-	due_host_set_turn(account->host, account->turn);
+	due_enter_running(account, now);
+	due_line_set_turn(account->place, account->turn);
 }
 
 struct due_account *
 due_next(struct due_queue *queue, uint64_t now, uint64_t *look_again_r)
 {
-	struct due_host *host;
+	struct due_line *line;
 	struct due_account *account;
 
+	due_change_lanes(queue, now);
 	*look_again_r = due_collect(queue, now);
-	if (queue->running >= queue->set.max_running)
+	line = due_next_line(queue);
+	if (line == NULL)
 		return NULL;
-	host = (struct due_host *)priorityq_peek(queue->round);
-	if (host == NULL)
-		return NULL;
-	account = (struct due_account *)priorityq_peek(host->due);
-	due_start(account);
+	account = (struct due_account *)priorityq_peek(line->accounts);
+	due_start(account, now);
 	return account;
+}
+
+/* The next run will be as long as the last one was. */
+static void due_set_lane(struct due_account *account, uint64_t now)
+{
+	if (account->state == DUE_STATE_RUNNING) {
+		account->lane = due_runs_long(account, now) ? DUE_LANE_LONG :
+			DUE_LANE_SHORT;
+	}
 }
 
 void due_finished(struct due_account *account, uint64_t now, uint64_t next_at,
@@ -458,6 +633,7 @@ void due_finished(struct due_account *account, uint64_t now, uint64_t next_at,
 	bool again = account->urgent || (account->again && !backed_off);
 
 	due_leave(account);
+	due_set_lane(account, now);
 	account->again = account->is_spread = FALSE;
 	account->backed_off = backed_off;
 	if (again)

@@ -11,14 +11,21 @@
      that has started nobody for longest;
    - within a host, who was woken with DUE_WAKE_NOW, then who has not started
      for longest.
+   Who is expected to run for long (his last run took DUE_LONG_MSECS, or
+   due_expect_long() says so) has a lane of his own: the same order, but a
+   quarter of all places, and of those of each host, is not for him. So a
+   hundred first pulls that take hours, or servers that hang, delay no others.
 
-   So while somebody is due, each other host starts at most one account per turn
-   of his host, and each other account of his host at most once before him
-   (unless it is woken with DUE_WAKE_NOW). Say n accounts of his host and h
-   hosts have somebody due, there are m places in all and p for his host, and no
-   run lasts longer than t. Then he starts within
-	t * (n * h / m + n / p + 2)
-   however often others are woken, and one long run costs others one place.
+   While somebody is due, each other host starts at most one account of each
+   lane per turn of his host, and each other account of his host and lane starts
+   at most once before him (unless it is woken with DUE_WAKE_NOW). Say n
+   accounts of his host and h hosts have somebody due in his lane; m is the
+   quarter of all places, p that of his host; and no run of those who are not
+   expected to run for long takes longer than t. Then, if he is not either, he
+   starts within
+	t * (n * h / m + n / p + 8)
+   however often others are woken. If he is, he waits for others like him. (A
+   single place is everybody's: there, one long run delays all.)
 
    A crowd that is late, because nobody asked for long (an outage, a machine
    that slept), is spread by chance: each over as long as he is late, at most
@@ -30,6 +37,8 @@
 #define DUE_SPREAD_MAX_MSECS (5 * 60 * 1000)
 /* who is less late than this is no crowd */
 #define DUE_LATE_MSECS 1000
+/* a run of this length is a long one */
+#define DUE_LONG_MSECS (20 * 1000)
 /* due when woken, and not before */
 #define DUE_NEVER UINT64_MAX
 
@@ -85,6 +94,10 @@ due_add(struct due_queue *queue, const struct due_account_settings *set,
 	uint64_t due_at, bool backed_off, void *context);
 /* Running or not: its place is free then. */
 void due_remove(struct due_account **account);
+
+/* Until a run shows it, nobody is expected to run for long: say so of a first
+   pull, or if its last run, by another process, took DUE_LONG_MSECS. */
+void due_expect_long(struct due_account *account);
 
 /* The settings are others now. One that waits for its interval waits for the
    new one, from when the wait began; one that is backed off goes on waiting;
