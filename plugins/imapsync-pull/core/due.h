@@ -34,11 +34,11 @@
 
    All functions are O(log n), but for due_get_stat(), which is O(n). */
 
-#define DUE_SPREAD_MAX_MSECS (5 * 60 * 1000)
+#define DUE_SPREAD_MAX_MSECS (5 * 60 * 1000ULL)
 /* who is less late than this is no crowd */
-#define DUE_LATE_MSECS 1000
+#define DUE_LATE_MSECS 1000ULL
 /* a run of this length is a long one */
-#define DUE_LONG_MSECS (20 * 1000)
+#define DUE_LONG_MSECS (20 * 1000ULL)
 /* due when woken, and not before */
 #define DUE_NEVER UINT64_MAX
 
