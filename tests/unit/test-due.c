@@ -376,6 +376,60 @@ START_TEST(run_by_other_hands)
 }
 END_TEST
 
+START_TEST(postponed)
+{
+	struct due_account *a, *b, *c;
+
+	queue_init(1, 0);
+	a = add("a", "x", DUE_NEVER);
+	b = add("b", "x", DUE_NEVER);
+	c = add("c", "x", DUE_NEVER);
+	wake(a, 0);
+	wake(b, 1);
+	ck_assert_str_eq(start(1), "a");
+	due_postpone(a, 10);
+	ck_assert_uint_eq(due_at(a), 10);
+	ck_assert_str_eq(serve(1), "b");
+	ck_assert_uint_eq(look_again, 10);
+	/* it has not had its turn yet */
+	wake(b, 10);
+	wake(c, 10);
+	ck_assert_ptr_eq(due_next(queue, 10, &look_again), c);
+	due_finished(c, 10, DUE_NEVER, FALSE);
+	ck_assert_str_eq(serve(10), "a b");
+	/* nor is it forgotten what it was woken for */
+	due_wake(a, DUE_WAKE_NOW, 20);
+	ck_assert_ptr_eq(due_next(queue, 20, &look_again), a);
+	due_postpone(a, 21);
+	wake(c, 20);
+	wake(b, 20);
+	ck_assert_str_eq(serve(5 * MINUTE), "a c b");
+}
+END_TEST
+
+/* backed off or not, long or not, it stays so */
+START_TEST(postponed_as_it_was)
+{
+	const struct due_account_settings set = {
+		.host = "x", .interval_msecs = MINUTE,
+	};
+	struct due_account *a, *b;
+
+	queue_init(10, 2);
+	a = due_add(queue, &set, 0, TRUE, "a");
+	due_expect_long(a);
+	ck_assert_str_eq(start(0), "a");
+	due_postpone(a, 1000);
+	wake(a, 1);
+	ck_assert_str_eq(start(1), "");
+	b = add("b", "x", 1);
+	due_expect_long(b);
+	ck_assert_str_eq(start(1), "b");
+	ck_assert_str_eq(start(1000), "");
+	check_stat(1000, "2: 0 1 1, 0");
+}
+END_TEST
+
 START_TEST(change_host)
 {
 	struct due_account *a1, *a2, *b;
@@ -812,6 +866,8 @@ int main(void)
 	tcase_add_loop_test(tc, wake_running, 0, N_ELEMENTS(meanwhile));
 	tcase_add_test(tc, wake_now_goes_first);
 	tcase_add_test(tc, run_by_other_hands);
+	tcase_add_test(tc, postponed);
+	tcase_add_test(tc, postponed_as_it_was);
 	tcase_add_test(tc, change_host);
 	tcase_add_loop_test(tc, change_interval, 0, N_ELEMENTS(intervals));
 	tcase_add_test(tc, change_is_no_wake);

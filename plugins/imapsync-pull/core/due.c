@@ -54,9 +54,12 @@ struct due_account {
 	/* number of its last start, or of the last one before it was added */
 	uint64_t turn;
 	enum due_lane lane;
-	/* while it runs: whose place it has, and since when */
+	/* while it runs: whose place it has, since when, and what it was
+	   before */
 	struct due_line *place;
 	uint64_t started_at;
+	uint64_t former_turn;
+	bool was_urgent;
 	/* woken while it runs */
 	bool again;
 	/* by DUE_WAKE_NOW */
@@ -596,6 +599,8 @@ static struct due_line *due_next_line(struct due_queue *queue)
 static void due_start(struct due_account *account, uint64_t now)
 {
 	due_leave(account);
+	account->former_turn = account->turn;
+	account->was_urgent = account->urgent;
 	account->turn = ++account->queue->turns;
 	account->again = account->urgent = account->is_spread = FALSE;
 	due_enter_running(account, now);
@@ -616,6 +621,18 @@ due_next(struct due_queue *queue, uint64_t now, uint64_t *look_again_r)
 	account = (struct due_account *)priorityq_peek(line->accounts);
 	due_start(account, now);
 	return account;
+}
+
+void due_postpone(struct due_account *account, uint64_t until)
+{
+	i_assert(account->state == DUE_STATE_RUNNING);
+
+	due_leave(account);
+	account->turn = account->former_turn;
+	account->urgent = account->urgent || account->was_urgent;
+	/* it has waited for its place in a crowd */
+	account->is_spread = TRUE;
+	due_enter_waiting(account, until);
 }
 
 /* The next run will be as long as the last one was. */

@@ -116,6 +116,10 @@ void due_wake(struct due_account *account, enum due_wake wake, uint64_t now);
 struct due_account *
 due_next(struct due_queue *queue, uint64_t now, uint64_t *look_again_r);
 
+/* It cannot start after all, since something else has its mailbox: it is due
+   again at until, and all else is as it was before due_next(). */
+void due_postpone(struct due_account *account, uint64_t until);
+
 /* Its run ended, and it is due next at next_at (DUE_NEVER = when woken). Runs
    that it has missed meanwhile are skipped. Unless it was woken meanwhile: then
    it is due at once (if backed_off, only by DUE_WAKE_NOW).
