@@ -4,15 +4,12 @@
 #include "array.h"
 #include "str.h"
 #include "mkdir-parents.h"
+#include "sqlite-file.h"
 #include "state-db.h"
 
-#include <sqlite3.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <fcntl.h>
-
-#define STATE_DB_VERSION 1
 
 enum statement {
 	STATEMENT_FOLDER_GET,
@@ -99,7 +96,7 @@ static const char *const statements[STATEMENT_COUNT] = {
 		"DELETE FROM former WHERE folder = ?1",
 };
 
-static const char *const schema =
+static const char schema[] =
 	"CREATE TABLE folder (id INTEGER PRIMARY KEY, remote BLOB NOT NULL"
 	" UNIQUE, local TEXT NOT NULL, uidvalidity INTEGER NOT NULL,"
 	" uidnext INTEGER NOT NULL, messages INTEGER NOT NULL,"
@@ -117,70 +114,38 @@ static const char *const schema =
 	" local_uid INTEGER NOT NULL, flags INTEGER NOT NULL, keywords TEXT);"
 	"CREATE INDEX former_content ON former (folder, size, hash);";
 
+static const struct sqlite_file_settings state_db_set = {
+	.pragmas =
+		"PRAGMA journal_mode = PERSIST;"
+		"PRAGMA synchronous = FULL;"
+		"PRAGMA cache_size = -1024;"
+		"PRAGMA trusted_schema = OFF",
+	.schema = schema,
+	.version = 1,
+	.statements = statements,
+	.statement_count = STATEMENT_COUNT,
+};
+
 struct state_db {
-	sqlite3 *sqlite;
-	sqlite3_stmt *prepared[STATEMENT_COUNT];
-	char *path;
+	struct sqlite_file *file;
 	int lock_fd;
 	bool in_transaction;
 };
 
 const char *state_db_get_error(struct state_db *db)
 {
-	return t_strdup_printf("state database %s: %s", db->path,
-			       sqlite3_errmsg(db->sqlite));
-}
-
-static int state_db_exec(struct state_db *db, const char *sql)
-{
-	return sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL) == SQLITE_OK ?
-		0 : -1;
-}
-
-/* Returns the statement ready to bind, or NULL. */
-static sqlite3_stmt *state_db_statement(struct state_db *db, enum statement n)
-{
-	sqlite3_stmt **stmt = &db->prepared[n];
-
-	if (*stmt == NULL &&
-	    sqlite3_prepare_v3(db->sqlite, statements[n], -1,
-			       SQLITE_PREPARE_PERSISTENT, stmt,
-			       NULL) != SQLITE_OK)
-		return NULL;
-	return *stmt;
+	return t_strconcat("state database ",
+			   sqlite_file_get_error(db->file), NULL);
 }
 
 static sqlite3_stmt *state_db_write(struct state_db *db, enum statement n)
 {
 	if (!db->in_transaction) {
-		if (state_db_exec(db, "BEGIN IMMEDIATE") < 0)
+		if (sqlite_file_exec(db->file, "BEGIN IMMEDIATE") < 0)
 			return NULL;
 		db->in_transaction = TRUE;
 	}
-	return state_db_statement(db, n);
-}
-
-static void bind_text(sqlite3_stmt *stmt, int n, const char *text)
-{
-	(void)sqlite3_bind_text(stmt, n, text, -1, SQLITE_TRANSIENT);
-}
-
-/* Run a statement that returns no rows. */
-static int state_db_run(sqlite3_stmt *stmt)
-{
-	int ret = sqlite3_step(stmt) == SQLITE_DONE ? 0 : -1;
-
-	if (sqlite3_reset(stmt) != SQLITE_OK)
-		ret = -1;
-	(void)sqlite3_clear_bindings(stmt);
-	return ret;
-}
-
-static const char *
-column_dup(pool_t pool, sqlite3_stmt *stmt, int column)
-{
-	return p_strdup(pool,
-			(const char *)sqlite3_column_text(stmt, column));
+	return sqlite_file_statement(db->file, n);
 }
 
 static const char *const *
@@ -197,7 +162,7 @@ static void
 bind_keywords(sqlite3_stmt *stmt, int n, const char *const *keywords)
 {
 	if (keywords != NULL && keywords[0] != NULL)
-		bind_text(stmt, n, t_strarray_join(keywords, " "));
+		sqlite_file_bind_text(stmt, n, t_strarray_join(keywords, " "));
 }
 
 /*
@@ -226,60 +191,20 @@ state_db_lock(const char *path, int *fd_r, const char **error_r)
 	return 1;
 }
 
-static int state_db_get_version(struct state_db *db, int *version_r)
-{
-	sqlite3_stmt *stmt = NULL;
-	int ret = -1;
-
-	if (sqlite3_prepare_v2(db->sqlite, "PRAGMA user_version", -1, &stmt,
-			       NULL) != SQLITE_OK)
-		return -1;
-	if (sqlite3_step(stmt) == SQLITE_ROW) {
-		*version_r = sqlite3_column_int(stmt, 0);
-		ret = 0;
-	}
-	(void)sqlite3_finalize(stmt);
-	return ret;
-}
-
-static int state_db_create(struct state_db *db)
-{
-	const char *sql = t_strdup_printf(
-		"BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT",
-		schema, STATE_DB_VERSION);
-
-	return state_db_exec(db, sql);
-}
-
 static enum state_db_open_result
-state_db_open_sqlite(struct state_db *db, const char **error_r)
+state_db_open_file(struct state_db *db, const char *path, const char **error_r)
 {
-	int version;
-
-	if (sqlite3_open_v2(db->path, &db->sqlite, SQLITE_OPEN_READWRITE |
-			    SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW |
-			    SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK ||
-	    state_db_exec(db, "PRAGMA journal_mode = PERSIST;"
-			  "PRAGMA synchronous = FULL;"
-			  "PRAGMA cache_size = -1024;"
-			  "PRAGMA trusted_schema = OFF") < 0 ||
-	    state_db_get_version(db, &version) < 0) {
-		*error_r = state_db_get_error(db);
-		return STATE_DB_FAILED;
-	}
-	if (version == STATE_DB_VERSION)
+	switch (sqlite_file_open(path, &state_db_set, &db->file, error_r)) {
+	case SQLITE_FILE_NEW:
+		return STATE_DB_NEW;
+	case SQLITE_FILE_FOUND:
 		return STATE_DB_FOUND;
-	if (version != 0) {
-		*error_r = t_strdup_printf("state database %s has version %d, "
-			"this program knows %d: it was written by a newer one",
-			db->path, version, STATE_DB_VERSION);
-		return STATE_DB_FAILED;
+	case SQLITE_FILE_FAILED:
+	case SQLITE_FILE_UNUSABLE:
+		break;
 	}
-	if (state_db_create(db) < 0) {
-		*error_r = state_db_get_error(db);
-		return STATE_DB_FAILED;
-	}
-	return STATE_DB_NEW;
+	*error_r = t_strconcat("state database ", *error_r, NULL);
+	return STATE_DB_FAILED;
 }
 
 enum state_db_open_result
@@ -303,8 +228,8 @@ state_db_open(const char *state_dir, const char *source_id,
 
 	db = i_new(struct state_db, 1);
 	db->lock_fd = lock_fd;
-	db->path = i_strconcat(base, ".sqlite", NULL);
-	result = state_db_open_sqlite(db, error_r);
+	result = state_db_open_file(db, t_strconcat(base, ".sqlite", NULL),
+				    error_r);
 	if (result == STATE_DB_FAILED)
 		state_db_close(&db);
 	*db_r = db;
@@ -314,16 +239,12 @@ state_db_open(const char *state_dir, const char *source_id,
 void state_db_close(struct state_db **_db)
 {
 	struct state_db *db = *_db;
-	unsigned int i;
 
 	*_db = NULL;
 	if (db == NULL)
 		return;
-	for (i = 0; i < STATEMENT_COUNT; i++)
-		(void)sqlite3_finalize(db->prepared[i]);
-	(void)sqlite3_close(db->sqlite);
+	sqlite_file_close(&db->file);
 	i_close_fd(&db->lock_fd);
-	i_free(db->path);
 	i_free(db);
 }
 
@@ -331,7 +252,7 @@ int state_db_commit(struct state_db *db)
 {
 	if (!db->in_transaction)
 		return 0;
-	if (state_db_exec(db, "COMMIT") < 0)
+	if (sqlite_file_exec(db->file, "COMMIT") < 0)
 		return -1;
 	db->in_transaction = FALSE;
 	return 0;
@@ -348,7 +269,7 @@ state_db_read_folder(pool_t pool, sqlite3_stmt *stmt,
 	struct sync_state *sync = &folder->sync;
 
 	folder->id = sqlite3_column_int64(stmt, 0);
-	folder->local_name = column_dup(pool, stmt, 1);
+	folder->local_name = sqlite_file_text(pool, stmt, 1);
 	sync->uidvalidity = sqlite3_column_int64(stmt, 2);
 	sync->uidnext = sqlite3_column_int64(stmt, 3);
 	sync->messages = sqlite3_column_int64(stmt, 4);
@@ -365,14 +286,15 @@ state_db_read_folder(pool_t pool, sqlite3_stmt *stmt,
 int state_db_folder_get(struct state_db *db, pool_t pool,
 			const char *remote_name, struct state_folder *folder_r)
 {
-	sqlite3_stmt *stmt = state_db_statement(db, STATEMENT_FOLDER_GET);
+	sqlite3_stmt *stmt =
+		sqlite_file_statement(db->file, STATEMENT_FOLDER_GET);
 	int ret;
 
 	i_zero(folder_r);
 	folder_r->remote_name = p_strdup(pool, remote_name);
 	if (stmt == NULL)
 		return -1;
-	bind_text(stmt, 1, remote_name);
+	sqlite_file_bind_text(stmt, 1, remote_name);
 	ret = sqlite3_step(stmt);
 	if (ret == SQLITE_ROW)
 		state_db_read_folder(pool, stmt, folder_r);
@@ -388,8 +310,8 @@ int state_db_folder_put(struct state_db *db, struct state_folder *folder)
 
 	if (stmt == NULL)
 		return -1;
-	bind_text(stmt, 1, folder->remote_name);
-	bind_text(stmt, 2, folder->local_name);
+	sqlite_file_bind_text(stmt, 1, folder->remote_name);
+	sqlite_file_bind_text(stmt, 2, folder->local_name);
 	(void)sqlite3_bind_int64(stmt, 3, sync->uidvalidity);
 	(void)sqlite3_bind_int64(stmt, 4, sync->uidnext);
 	(void)sqlite3_bind_int64(stmt, 5, sync->messages);
@@ -401,10 +323,10 @@ int state_db_folder_put(struct state_db *db, struct state_folder *folder)
 	(void)sqlite3_bind_int(stmt, 11, sync->dirty ? 1 : 0);
 	(void)sqlite3_bind_int64(stmt, 12, folder->local_uidvalidity);
 	(void)sqlite3_bind_int64(stmt, 13, folder->local_uidnext);
-	if (state_db_run(stmt) < 0)
+	if (sqlite_file_run(stmt) < 0)
 		return -1;
 	if (folder->id == 0)
-		folder->id = sqlite3_last_insert_rowid(db->sqlite);
+		folder->id = sqlite_file_last_id(db->file);
 	return 0;
 }
 
@@ -426,7 +348,7 @@ int state_db_known(struct state_db *db, pool_t pool, int64_t folder_id,
 		   uint32_t first_uid, uint32_t last_uid,
 		   ARRAY_TYPE(sync_known) *known_r)
 {
-	sqlite3_stmt *stmt = state_db_statement(db, STATEMENT_KNOWN);
+	sqlite3_stmt *stmt = sqlite_file_statement(db->file, STATEMENT_KNOWN);
 	int ret;
 
 	if (stmt == NULL)
@@ -445,7 +367,8 @@ int state_db_known(struct state_db *db, pool_t pool, int64_t folder_id,
 int state_db_count_done(struct state_db *db, int64_t folder_id,
 			unsigned int *count_r)
 {
-	sqlite3_stmt *stmt = state_db_statement(db, STATEMENT_COUNT_DONE);
+	sqlite3_stmt *stmt =
+		sqlite_file_statement(db->file, STATEMENT_COUNT_DONE);
 	int ret;
 
 	*count_r = 0;
@@ -475,7 +398,8 @@ state_db_read_hash(sqlite3_stmt *stmt, int column,
 int state_db_message_get(struct state_db *db, pool_t pool, int64_t folder_id,
 			 uint32_t uid, struct state_message *message_r)
 {
-	sqlite3_stmt *stmt = state_db_statement(db, STATEMENT_MESSAGE_GET);
+	sqlite3_stmt *stmt =
+		sqlite_file_statement(db->file, STATEMENT_MESSAGE_GET);
 	int ret;
 
 	i_zero(message_r);
@@ -491,10 +415,10 @@ int state_db_message_get(struct state_db *db, pool_t pool, int64_t folder_id,
 		message_r->keywords = column_keywords(pool, stmt, 2);
 		message_r->size = sqlite3_column_int64(stmt, 3);
 		state_db_read_hash(stmt, 4, message_r);
-		message_r->mailbox = column_dup(pool, stmt, 5);
-		message_r->guid = column_dup(pool, stmt, 6);
+		message_r->mailbox = sqlite_file_text(pool, stmt, 5);
+		message_r->guid = sqlite_file_text(pool, stmt, 6);
 		message_r->local_uid = sqlite3_column_int64(stmt, 7);
-		message_r->reason = column_dup(pool, stmt, 8);
+		message_r->reason = sqlite_file_text(pool, stmt, 8);
 	}
 	(void)sqlite3_reset(stmt);
 	return ret == SQLITE_ROW ? 1 : (ret == SQLITE_DONE ? 0 : -1);
@@ -517,11 +441,11 @@ int state_db_message_put(struct state_db *db, int64_t folder_id,
 		(void)sqlite3_bind_blob(stmt, 7, message->hash,
 					SPOOL_HASH_SIZE, SQLITE_TRANSIENT);
 	}
-	bind_text(stmt, 8, message->mailbox);
-	bind_text(stmt, 9, message->guid);
+	sqlite_file_bind_text(stmt, 8, message->mailbox);
+	sqlite_file_bind_text(stmt, 9, message->guid);
 	(void)sqlite3_bind_int64(stmt, 10, message->local_uid);
-	bind_text(stmt, 11, message->reason);
-	return state_db_run(stmt);
+	sqlite_file_bind_text(stmt, 11, message->reason);
+	return sqlite_file_run(stmt);
 }
 
 int state_db_message_set_flags(struct state_db *db, int64_t folder_id,
@@ -536,7 +460,7 @@ int state_db_message_set_flags(struct state_db *db, int64_t folder_id,
 	(void)sqlite3_bind_int64(stmt, 2, uid);
 	(void)sqlite3_bind_int(stmt, 3, flags);
 	bind_keywords(stmt, 4, keywords);
-	return state_db_run(stmt);
+	return sqlite_file_run(stmt);
 }
 
 int state_db_message_set_local_uid(struct state_db *db, int64_t folder_id,
@@ -549,7 +473,7 @@ int state_db_message_set_local_uid(struct state_db *db, int64_t folder_id,
 	(void)sqlite3_bind_int64(stmt, 1, folder_id);
 	(void)sqlite3_bind_int64(stmt, 2, uid);
 	(void)sqlite3_bind_int64(stmt, 3, local_uid);
-	return state_db_run(stmt);
+	return sqlite_file_run(stmt);
 }
 
 int state_db_message_forget(struct state_db *db, int64_t folder_id,
@@ -561,7 +485,7 @@ int state_db_message_forget(struct state_db *db, int64_t folder_id,
 		return -1;
 	(void)sqlite3_bind_int64(stmt, 1, folder_id);
 	(void)sqlite3_bind_int64(stmt, 2, uid);
-	return state_db_run(stmt);
+	return sqlite_file_run(stmt);
 }
 
 int state_db_forget_from_local_uid(struct state_db *db, int64_t folder_id,
@@ -573,13 +497,13 @@ int state_db_forget_from_local_uid(struct state_db *db, int64_t folder_id,
 		return -1;
 	(void)sqlite3_bind_int64(stmt, 1, folder_id);
 	(void)sqlite3_bind_int64(stmt, 2, local_uid);
-	return state_db_run(stmt);
+	return sqlite_file_run(stmt);
 }
 
 int state_db_guids(struct state_db *db, int64_t folder_id,
 		   state_db_guid_callback_t *callback, void *context)
 {
-	sqlite3_stmt *stmt = state_db_statement(db, STATEMENT_GUIDS);
+	sqlite3_stmt *stmt = sqlite_file_statement(db->file, STATEMENT_GUIDS);
 	int ret;
 
 	if (stmt == NULL)
@@ -605,7 +529,7 @@ state_db_run_folder(struct state_db *db, enum statement n, int64_t folder_id)
 	if (stmt == NULL)
 		return -1;
 	(void)sqlite3_bind_int64(stmt, 1, folder_id);
-	return state_db_run(stmt);
+	return sqlite_file_run(stmt);
 }
 
 int state_db_make_former(struct state_db *db, int64_t folder_id)
@@ -622,7 +546,8 @@ int state_db_drop_former(struct state_db *db, int64_t folder_id)
 
 int state_db_has_former(struct state_db *db, int64_t folder_id)
 {
-	sqlite3_stmt *stmt = state_db_statement(db, STATEMENT_FORMER_ANY);
+	sqlite3_stmt *stmt =
+		sqlite_file_statement(db->file, STATEMENT_FORMER_ANY);
 	int ret;
 
 	if (stmt == NULL)
@@ -637,7 +562,8 @@ int state_db_former_take(struct state_db *db, pool_t pool, int64_t folder_id,
 			 uoff_t size, const unsigned char *hash,
 			 struct state_message *message_r)
 {
-	sqlite3_stmt *stmt = state_db_statement(db, STATEMENT_FORMER_GET);
+	sqlite3_stmt *stmt =
+		sqlite_file_statement(db->file, STATEMENT_FORMER_GET);
 	int64_t rowid = 0;
 	int ret;
 
@@ -651,8 +577,8 @@ int state_db_former_take(struct state_db *db, pool_t pool, int64_t folder_id,
 	ret = sqlite3_step(stmt);
 	if (ret == SQLITE_ROW) {
 		rowid = sqlite3_column_int64(stmt, 0);
-		message_r->mailbox = column_dup(pool, stmt, 1);
-		message_r->guid = column_dup(pool, stmt, 2);
+		message_r->mailbox = sqlite_file_text(pool, stmt, 1);
+		message_r->guid = sqlite_file_text(pool, stmt, 2);
 		message_r->local_uid = sqlite3_column_int64(stmt, 3);
 		message_r->flags = sqlite3_column_int(stmt, 4);
 		message_r->keywords = column_keywords(pool, stmt, 5);
