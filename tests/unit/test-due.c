@@ -846,6 +846,148 @@ START_TEST(nobody_starves)
 }
 END_TEST
 
+/* Any calls in any order: the limits hold, and whoever can start does. */
+
+struct guest {
+	struct due_account *account;
+	/* by its settings */
+	unsigned int host;
+	/* where it runs, -1 = it does not */
+	int place;
+};
+
+static struct {
+	struct guest guests[MAX_ACCOUNTS];
+	unsigned int running, running_on[MAX_HOSTS];
+} inn;
+
+#define INN_PLACES 6
+#define INN_PLACES_PER_HOST 3
+
+static void inn_leave(struct guest *guest)
+{
+	if (guest->place < 0)
+		return;
+	inn.running--;
+	inn.running_on[guest->place]--;
+	guest->place = -1;
+}
+
+static void
+inn_settings(struct guest *guest, struct due_account_settings *set_r)
+{
+	guest->host = chance(MAX_HOSTS);
+	set_r->host = t_strdup_printf("host%u", guest->host);
+	set_r->interval_msecs = chance(3) * MINUTE;
+}
+
+static void inn_toggle(struct guest *guest, uint64_t now)
+{
+	struct due_account_settings set;
+
+	if (guest->account != NULL) {
+		inn_leave(guest);
+		due_remove(&guest->account);
+		return;
+	}
+	inn_settings(guest, &set);
+	guest->place = -1;
+	guest->account = due_add(queue, &set, now + chance(2 * MINUTE) -
+				 chance(MINUTE), chance(3) == 0, guest);
+}
+
+static void inn_do(struct guest *guest, uint64_t now)
+{
+	struct due_account_settings set;
+
+	switch (chance(6)) {
+	case 0:
+		due_wake(guest->account, DUE_WAKE_NEWS, now);
+		break;
+	case 1:
+		due_wake(guest->account, DUE_WAKE_NOW, now);
+		break;
+	case 2:
+		due_expect_long(guest->account);
+		break;
+	case 3:
+		inn_settings(guest, &set);
+		due_change(guest->account, &set, now);
+		break;
+	case 4:
+		inn_leave(guest);
+		due_finished(guest->account, now, chance(5) == 0 ? DUE_NEVER :
+			     now + chance(MINUTE), chance(3) == 0);
+		break;
+	case 5:
+		if (guest->place >= 0) {
+			inn_leave(guest);
+			due_postpone(guest->account, now + chance(1000));
+		}
+		break;
+	}
+}
+
+static void inn_start(struct guest *guest)
+{
+	ck_assert_int_eq(guest->place, -1);
+	guest->place = guest->host;
+	ck_assert_uint_le(++inn.running, INN_PLACES);
+	ck_assert_uint_le(++inn.running_on[guest->place], INN_PLACES_PER_HOST);
+}
+
+/* Nobody is due where all is free, unless long runs have all places but those
+   that are not for them. */
+static bool inn_is_in_order(const struct guest *guest)
+{
+	return guest->account == NULL ||
+		(due_is_running(guest->account) == (guest->place >= 0) &&
+		 (due_state(guest->account) != DUE_STATE_DUE ||
+		  inn.running_on[guest->host] > 0 ||
+		  inn.running >= INN_PLACES - (INN_PLACES + 3) / 4));
+}
+
+static void inn_check(uint64_t now)
+{
+	struct due_stat stat;
+	unsigned int i;
+
+	due_get_stat(queue, now, &stat);
+	ck_assert_uint_eq(stat.running, inn.running);
+	for (i = 0; i < MAX_ACCOUNTS; i++) {
+		if (!inn_is_in_order(&inn.guests[i]))
+			ck_abort_msg("guest %u at %u", i, (unsigned int)now);
+	}
+}
+
+START_TEST(any_calls)
+{
+	unsigned int seed = (getenv("TEST_SEED") != NULL ?
+			     atoi(getenv("TEST_SEED")) : 1) + _i;
+	struct due_account *account;
+	uint64_t now = 10 * MINUTE;
+	unsigned int i;
+
+	srandom(seed);
+	printf("seed %u\n", seed);
+	queue_init(INN_PLACES, INN_PLACES_PER_HOST);
+	i_zero(&inn);
+	for (i = 0; i < 5000; i++) T_BEGIN {
+		struct guest *guest = &inn.guests[chance(MAX_ACCOUNTS)];
+
+		if (guest->account == NULL || chance(30) == 0)
+			inn_toggle(guest, now);
+		else
+			inn_do(guest, now);
+		while ((account = due_next(queue, now, &look_again)) != NULL)
+			inn_start(due_context(account));
+		ck_assert_uint_gt(look_again, now);
+		inn_check(now);
+		now += chance(3) * chance(2000);
+	} T_END;
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("due");
@@ -878,6 +1020,7 @@ int main(void)
 	tcase_add_test(tc, long_run_is_seen);
 	tcase_add_loop_test(tc, long_run_is_learnt, 0, N_ELEMENTS(durations));
 	tcase_add_loop_test(tc, nobody_starves, 0, 50);
+	tcase_add_loop_test(tc, any_calls, 0, 10);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
