@@ -1,8 +1,8 @@
 #ifndef IMAPSYNC_JOB_H
 #define IMAPSYNC_JOB_H
 
-/* The line protocol between doveadm, service and worker, over unix sockets in
-   base_dir. Lines are tab-separated, str_tabescape()d fields and end in LF.
+/* The line protocol between doveadm, service, worker and watcher, over unix
+   sockets in base_dir. Lines are tab-separated, str_tabescape()d fields and end in LF.
 
    doveadm -> service (socket imapsync-pull):
      <command> TAB key=value ...
@@ -16,12 +16,27 @@
    The asker hangs up to stop a command; an answerer that hangs up before end
    has died.
 
+   service -> watcher (socket imapsync-pull-watch), as long as both live:
+     watch TAB id=N TAB user=U TAB name=A TAB secret=S TAB set=key=value ...
+     forget TAB id=N
+   watcher -> service:
+     watching TAB N TAB <mode>
+     changed TAB N
+     failed TAB N TAB <class> TAB <wait_secs> TAB <text>
+   id is the service's, and used for one watch only. mode is a
+   watch_mode_name(). watching: from now on every change is heard; it comes
+   again if the mode changes. changed: at once, then at most once a second while
+   it goes on. failed: the watch is over and forgotten; wait_secs is what the
+   server, or sense, asks to wait before the next try, 0 = nothing. No answer
+   follows a forget, but answers sent before it may still come.
+
    Request keys: user, name (account), full=1, dry_run=1, all=1, secret (job and
    account-set only), header_key (hex, job only), and for jobs and account-set
    set=key=value once per account setting (account_print(), account_parse()). */
 
 #define JOB_SOCKET_SERVICE "imapsync-pull"
 #define JOB_SOCKET_WORKER "imapsync-pull-worker"
+#define JOB_SOCKET_WATCH "imapsync-pull-watch"
 #define JOB_PROTOCOL_NAME "imapsync-pull"
 #define JOB_PROTOCOL_MAJOR 1
 #define JOB_PROTOCOL_MINOR 0

@@ -24,7 +24,9 @@ noinst_LTLIBRARIES += %D%/libcore.la
 	%D%/core/sync-plan.c \
 	%D%/core/sync-plan.h \
 	%D%/core/trace-header.c \
-	%D%/core/trace-header.h
+	%D%/core/trace-header.h \
+	%D%/core/watch-fsm.c \
+	%D%/core/watch-fsm.h
 %C%_libcore_la_LIBADD = plugins/common/libcommon.la
 
 # What each dialect of Dovecot's settings needs a file of its own for.
@@ -115,6 +117,8 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/sqlite-file.h \
 	%D%/state-db.c \
 	%D%/state-db.h \
+	%D%/watch-client.c \
+	%D%/watch-client.h \
 	%D%/worker-job.c \
 	%D%/worker-job.h
 %C%_libpull_la_LIBADD = %D%/libcore.la
