@@ -51,7 +51,8 @@ static const struct {
 	{ "", "address=\nauth_mechanism=auto\ndeliver=lmtp\nenabled=yes\n"
 	  "exclude=\nexpunge=keep\nflags=follow\nfolder_map=\n"
 	  "folders=INBOX,\\Sent\nguard_percent=20\nhistory=direct\n"
-	  "host=imap.example.org\ninitial_age=1y\nlabel=work\nlogin=anna\n"
+	  "host=imap.example.org\nidle=INBOX\ninitial_age=1y\n"
+	  "interval=1m\nlabel=work\nlogin=anna\n"
 	  "master_user=\nmax_size=100M\nowner=anna@local.example\nport=993\n"
 	  "preset=inbox\nsecurity=tls\nselect=all\nsince=\nsource_id=\n"
 	  "subfolder=\nsubscribed_only=no\ntimeout=5m\ntls_pin=\n"
@@ -60,7 +61,8 @@ static const struct {
 	  "address=\nauth_mechanism=auto\ndeliver=lmtp\nenabled=yes\n"
 	  "exclude=\nexpunge=keep\nflags=follow\nfolder_map=\n"
 	  "folders=INBOX,\\Sent\nguard_percent=20\nhistory=direct\n"
-	  "host=imap.example.org\ninitial_age=1y\nlabel=work\nlogin=anna\n"
+	  "host=imap.example.org\nidle=INBOX\ninitial_age=1y\n"
+	  "interval=1m\nlabel=work\nlogin=anna\n"
 	  "master_user=\nmax_size=100M\nowner=anna@local.example\nport=993\n"
 	  "preset=combine\nsecurity=tls\nselect=all\nsince=\nsource_id=\n"
 	  "subfolder=Work\nsubscribed_only=no\ntimeout=5m\ntls_pin=\n"
@@ -69,7 +71,8 @@ static const struct {
 	  "address=\nauth_mechanism=auto\ndeliver=direct\nenabled=yes\n"
 	  "exclude=\nexpunge=mirror\nflags=follow\nfolder_map=\n"
 	  "folders=*\nguard_percent=20\nhistory=direct\n"
-	  "host=imap.example.org\ninitial_age=0\nlabel=work\nlogin=anna\n"
+	  "host=imap.example.org\nidle=INBOX\ninitial_age=0\n"
+	  "interval=1m\nlabel=work\nlogin=anna\n"
 	  "master_user=\nmax_size=100M\nowner=anna@local.example\nport=143\n"
 	  "preset=backup\nsecurity=starttls\nselect=all\nsince=\nsource_id=\n"
 	  "subfolder=\nsubscribed_only=no\ntimeout=5m\ntls_pin=\n"
@@ -78,7 +81,8 @@ static const struct {
 	  "address=\nauth_mechanism=auto\ndeliver=direct\nenabled=yes\n"
 	  "exclude=\nexpunge=keep\nflags=follow\nfolder_map=\n"
 	  "folders=*\nguard_percent=20\nhistory=direct\n"
-	  "host=imap.example.org\ninitial_age=0\nlabel=work\nlogin=anna\n"
+	  "host=imap.example.org\nidle=no\ninitial_age=0\n"
+	  "interval=none\nlabel=work\nlogin=anna\n"
 	  "master_user=\nmax_size=100M\nowner=anna@local.example\nport=143\n"
 	  "preset=migrate\nsecurity=none\nselect=all\nsince=\nsource_id=\n"
 	  "subfolder=\nsubscribed_only=no\ntimeout=5m\ntls_pin=\n"
@@ -129,6 +133,10 @@ static const struct {
 	{ "initial_age=36h", "initial_age=36h" },
 	{ "initial_age=0", "initial_age=0" },
 	{ "initial_age=100y", "initial_age=100y" },
+	{ "interval=300", "interval=5m" },
+	{ "interval=10s", "interval=10" },
+	{ "interval=None", "interval=none" },
+	{ "interval=1y", "interval=1y" },
 	{ "max_size=0", "max_size=0" },
 	{ "max_size=100M", "max_size=100M" },
 	{ "max_size=104857600", "max_size=100M" },
@@ -172,6 +180,8 @@ static const struct {
 	{ "exclude=", "exclude=" },
 	{ "exclude=\\Junk,\\Trash", "exclude=\\Junk,\\Trash" },
 	{ "folder_map=a=b,c=d=e", "folder_map=a=b,c=d=e" },
+	{ "idle= NO ", "idle=no" },
+	{ "idle=INBOX, No, a\\,b", "idle=INBOX,No,a\\,b" },
 	{ "folders=p\xc3\xa4", "folders=p\xc3\xa4" },
 };
 
@@ -250,6 +260,15 @@ static const struct {
 	{ "initial_age=99999999999999999999y", "initial_age must" },
 	{ "timeout=0", "timeout must" },
 	{ "timeout=2d", "timeout must" },
+	{ "interval=9s", "interval must" },
+	{ "interval=0", "interval must" },
+	{ "interval=", "interval must" },
+	{ "interval=no", "interval must" },
+	{ "interval=53w", "interval must" },
+	{ "idle=", "idle must" },
+	{ "idle= ", "idle has an empty item" },
+	{ "idle=yes", "idle must" },
+	{ "idle=a,,b", "idle has an empty item" },
 	{ "max_size=1T", "max_size must" },
 	{ "max_size=-1", "max_size must" },
 	{ "max_size=9223372036854775807G", "max_size must" },
@@ -296,8 +315,6 @@ static const struct {
 	{ "target=x", "target is not supported yet" },
 	{ "after=delete", "after is not supported yet" },
 	{ "after_days=3", "after_days is not supported yet" },
-	{ "interval=1m", "interval is not supported yet" },
-	{ "idle=INBOX", "idle is not supported yet" },
 	{ "max_rate=1", "max_rate is not supported yet" },
 	{ "shared_with=x", "shared_with is not supported yet" },
 	{ "hook=x", "hook is not supported yet" },
@@ -492,6 +509,9 @@ static void random_account(struct account *account)
 	account->history = random() % 3;
 	account->flags = random() % 3;
 	account->expunge = random() % 2;
+	account->interval_secs = random() % 2 == 0 ? 0 :
+		10 + random() % 1000000;
+	account->idle = random_list(TRUE, "");
 }
 
 START_TEST(account_random)

@@ -16,6 +16,9 @@
 #define ACCOUNT_VALUE_MAX 65536
 #define ACCOUNT_TIME_MAX_SECS (100U * 365 * 24 * 3600)
 #define ACCOUNT_TIMEOUT_MAX_SECS (24U * 3600)
+/* servers are asked no more often than this: many lock those out who are */
+#define ACCOUNT_INTERVAL_MIN_SECS 10
+#define ACCOUNT_INTERVAL_MAX_SECS (365U * 24 * 3600)
 /* smaller numbers in since= are dates written without dashes */
 #define ACCOUNT_SINCE_MIN 100000000
 /* 9999-12-31 23:59:59 */
@@ -66,9 +69,11 @@ static const char *const select_words[] = { "all", "unseen", NULL };
 /* Keys of the documentation whose feature does not exist yet. */
 static const char *const account_later_keys[] = {
 	"oauth_provider", "deny", "sieve", "scan", "archive", "target",
-	"after", "after_days", "interval", "idle", "max_rate", "shared_with",
-	"hook", "send", "send_as_system", "reply_to", NULL
+	"after", "after_days", "max_rate", "shared_with", "hook", "send",
+	"send_as_system", "reply_to", NULL
 };
+
+static const char *const account_none[] = { NULL };
 
 /*
  * Text
@@ -452,6 +457,25 @@ print_secs(const struct account_key *key, const struct account *account)
 }
 
 static const char *
+parse_interval(pool_t pool ATTR_UNUSED, const struct account_key *key,
+	       const char *value, struct account *account)
+{
+	if (strcasecmp(value, "none") == 0)
+		account->interval_secs = 0;
+	else if (!parse_secs(key, value, ACCOUNT_INTERVAL_MAX_SECS, account) ||
+		 account->interval_secs < ACCOUNT_INTERVAL_MIN_SECS)
+		return "must be a time like 1m or 6h, from 10s to 1y, or none";
+	return NULL;
+}
+
+static const char *
+print_interval(const struct account_key *key, const struct account *account)
+{
+	return account->interval_secs == 0 ? "none" :
+		print_secs(key, account);
+}
+
+static const char *
 parse_max_size(pool_t pool ATTR_UNUSED,
 	       const struct account_key *key ATTR_UNUSED,
 	       const char *value, struct account *account)
@@ -617,6 +641,26 @@ parse_folders(pool_t pool, const struct account_key *key,
 }
 
 static const char *
+parse_idle(pool_t pool, const struct account_key *key,
+	   const char *value, struct account *account)
+{
+	const char *error = parse_list(pool, key, value, account);
+	const char *const *idle = account->idle;
+
+	if (error != NULL)
+		return error;
+	if (idle[0] == NULL)
+		return "must be a list of folders, or no";
+	if (idle[1] != NULL)
+		return NULL;
+	if (strcasecmp(idle[0], "yes") == 0)
+		return "must be a list of folders, or no";
+	if (strcasecmp(idle[0], "no") == 0)
+		account->idle = account_none;
+	return NULL;
+}
+
+static const char *
 parse_folder_map(pool_t pool, const struct account_key *key,
 		 const char *value, struct account *account)
 {
@@ -664,6 +708,12 @@ print_list(const struct account_key *key, const struct account *account)
 	return str_c(str);
 }
 
+static const char *
+print_idle(const struct account_key *key, const struct account *account)
+{
+	return account->idle[0] == NULL ? "no" : print_list(key, account);
+}
+
 /*
  * The keys, sorted
  */
@@ -686,8 +736,11 @@ static const struct account_key account_keys[] = {
 	KEY(guard_percent, parse_percent, print_percent, NULL),
 	KEY(history, parse_word, print_word, history_words),
 	KEY_ALWAYS(host, parse_host, print_text),
+	KEY(idle, parse_idle, print_idle, NULL),
 	{ "initial_age", parse_age, print_secs,
 	  offsetof(struct account, initial_age_secs), NULL, FALSE },
+	{ "interval", parse_interval, print_interval,
+	  offsetof(struct account, interval_secs), NULL, FALSE },
 	KEY(label, parse_text, print_text, NULL),
 	KEY_ALWAYS(login, parse_text, print_text),
 	KEY(master_user, parse_optional_text, print_text, NULL),
@@ -769,30 +822,37 @@ static bool account_key_is_later(const char *name)
 		strncmp(name, "smtp_", 5) == 0;
 }
 
+static void account_defaults_inbox(struct account *account)
+{
+	static const char *const folders[] = { "INBOX", "\\Sent", NULL };
+	static const char *const idle[] = { "INBOX", NULL };
+
+	account->folders = folders;
+	account->initial_age_secs = 365 * DAY_SECS;
+	account->deliver = ACCOUNT_DELIVER_LMTP;
+	account->history = ACCOUNT_DELIVER_DIRECT;
+	account->interval_secs = 60;
+	account->idle = idle;
+}
+
 static void account_defaults_preset(struct account *account)
 {
-	static const char *const inbox_folders[] = {
-		"INBOX", "\\Sent", NULL
-	};
-	static const char *const all_folders[] = { "*", NULL };
+	static const char *const folders[] = { "*", NULL };
 
-	switch (account->preset) {
-	case ACCOUNT_PRESET_INBOX:
-	case ACCOUNT_PRESET_COMBINE:
-		account->folders = inbox_folders;
-		account->initial_age_secs = 365 * DAY_SECS;
-		account->deliver = ACCOUNT_DELIVER_LMTP;
-		break;
-	case ACCOUNT_PRESET_BACKUP:
+	account_defaults_inbox(account);
+	if (account->preset == ACCOUNT_PRESET_BACKUP)
 		account->expunge = ACCOUNT_EXPUNGE_MIRROR;
-		/* fall through */
-	case ACCOUNT_PRESET_MIGRATE:
-		account->folders = all_folders;
+	if (account->preset == ACCOUNT_PRESET_MIGRATE) {
+		/* once, and whenever somebody asks for it */
+		account->interval_secs = 0;
+		account->idle = account_none;
+	}
+	if (account->preset == ACCOUNT_PRESET_BACKUP ||
+	    account->preset == ACCOUNT_PRESET_MIGRATE) {
+		account->folders = folders;
 		account->initial_age_secs = 0;
 		account->deliver = ACCOUNT_DELIVER_DIRECT;
-		break;
 	}
-	account->history = ACCOUNT_DELIVER_DIRECT;
 }
 
 static in_port_t account_default_port(enum account_security security)
@@ -806,8 +866,6 @@ account_defaults(const char *user, const char *name,
 		 enum account_preset preset, enum account_security security,
 		 struct account *account_r)
 {
-	static const char *const none[] = { NULL };
-
 	i_zero(account_r);
 	account_r->user = user;
 	account_r->name = name;
@@ -821,7 +879,7 @@ account_defaults(const char *user, const char *name,
 	account_r->owner = user;
 	account_r->label = name;
 	account_r->preset = preset;
-	account_r->exclude = account_r->folder_map = none;
+	account_r->exclude = account_r->folder_map = account_none;
 	account_r->max_size_bytes = 100 * 1024 * 1024;
 	account_r->flags = ACCOUNT_FLAGS_FOLLOW;
 	account_r->expunge = ACCOUNT_EXPUNGE_KEEP;

@@ -86,6 +86,12 @@ struct account {
 	   folder */
 	unsigned int guard_percent;
 
+	/* from one pull to the next, 0 = only when asked or pushed */
+	unsigned int interval_secs;
+	/* names of remote folders whose news are waited for over a connection
+	   that stays open; NULL-terminated, never NULL, empty = none */
+	const char *const *idle;
+
 	unsigned int timeout_secs;
 };
 
@@ -103,6 +109,8 @@ struct account {
    is itself before anything else: folders=INBOX,\Sent,a\,b. An item of
    folder_map is split at its last '='. An empty value means "not set" where
    a key may be unset.
+
+   interval is a time or "none", idle a list or "no".
 
    since is a date (2024-12-31, UTC) or seconds since 1970-01-01. There is no
    clock here: whoever takes "now" from a user replaces it by the time.
