@@ -9,9 +9,14 @@
 #include "imapsync-settings.h"
 
 /* Loaded by doveconf, the config process and the master: with it our settings
-   have names and defaults, a misspelt one is an error, and both services exist
+   have names and defaults, a misspelt one is an error, and our services exist
    without a line of configuration. They start when protocols names
    imapsync-pull. */
+
+/* imapsync_pull_watch_processes, and those of a service that is about to end */
+#define WATCH_PROCESS_LIMIT 64
+/* 10,000 connections need about 1 GB */
+#define WATCH_VSZ_LIMIT (4ULL*1024*1024*1024)
 
 extern struct service_settings *imapsync_pull_settings_service_settings_array[];
 extern const struct setting_parser_info *imapsync_pull_settings_set_roots[];
@@ -35,6 +40,16 @@ static struct file_listener_settings *worker_listeners[] = {
 };
 static buffer_t worker_listeners_buf = {
 	{ { worker_listeners, sizeof(worker_listeners) } }
+};
+
+static struct file_listener_settings watch_listener = {
+	JOB_SOCKET_WATCH, 0600, "$default_internal_user", ""
+};
+static struct file_listener_settings *watch_listeners[] = {
+	&watch_listener
+};
+static buffer_t watch_listeners_buf = {
+	{ { watch_listeners, sizeof(watch_listeners) } }
 };
 
 /* Accounts and keys: there is one, always, and it starts as root to make its
@@ -88,9 +103,36 @@ static struct service_settings worker_service = {
 	.inet_listeners = ARRAY_INIT
 };
 
+/* One connection from the service each, and then exit. The user is the one that
+   may do least. */
+static struct service_settings watch_service = {
+	.name = "imapsync-pull-watch",
+	.protocol = "imapsync-pull",
+	.type = "",
+	.executable = "imapsync-pull-watch",
+	.user = "$default_login_user",
+	.group = "",
+	.privileged_group = "",
+	.extra_groups = "",
+	.chroot = "",
+
+	.process_min_avail = 0,
+	.process_limit = WATCH_PROCESS_LIMIT,
+	.client_limit = 1,
+	.service_count = 1,
+	.idle_kill = 0,
+	.vsz_limit = WATCH_VSZ_LIMIT,
+
+	.unix_listeners = { { &watch_listeners_buf,
+			      sizeof(watch_listeners[0]) } },
+	.fifo_listeners = ARRAY_INIT,
+	.inet_listeners = ARRAY_INIT
+};
+
 struct service_settings *imapsync_pull_settings_service_settings_array[] = {
 	&pull_service,
 	&worker_service,
+	&watch_service,
 	NULL
 };
 

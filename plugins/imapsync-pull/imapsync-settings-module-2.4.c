@@ -8,8 +8,13 @@
 #include "imapsync-settings.h"
 
 /* Loaded by doveconf and the config process: with it our settings have names
-   and defaults, a misspelt one is an error, and both services exist without a
+   and defaults, a misspelt one is an error, and our services exist without a
    line of configuration. They start when protocols has imapsync-pull. */
+
+/* imapsync_pull_watch_processes, and those of a service that is about to end */
+#define WATCH_PROCESS_LIMIT 64
+/* 10,000 connections need about 1 GB */
+#define WATCH_VSZ_LIMIT (4ULL*1024*1024*1024)
 
 extern const struct config_service imapsync_pull_settings_services_array[];
 extern const struct setting_parser_info *imapsync_pull_settings_set_infos[];
@@ -75,9 +80,43 @@ static const struct setting_keyvalue worker_service_defaults[] = {
 	{ NULL, NULL }
 };
 
+/* One connection from the service each, and then exit. The user is the one that
+   may do least. */
+static const struct service_settings watch_service = {
+	.name = "imapsync-pull-watch",
+	.protocol = "imapsync-pull",
+	.type = "",
+	.executable = "imapsync-pull-watch",
+	.user = "$SET:default_login_user",
+	.group = "",
+	.privileged_group = "",
+	.chroot = "",
+
+	.process_limit = WATCH_PROCESS_LIMIT,
+	.client_limit = 1,
+	.restart_request_count = 1,
+	.vsz_limit = WATCH_VSZ_LIMIT,
+
+	.extra_groups = ARRAY_INIT,
+	.unix_listeners = ARRAY_INIT,
+	.fifo_listeners = ARRAY_INIT,
+	.inet_listeners = ARRAY_INIT,
+};
+
+static const struct setting_keyvalue watch_service_defaults[] = {
+	{ "unix_listener", JOB_SOCKET_WATCH },
+	{ "unix_listener/"JOB_SOCKET_WATCH"/path", JOB_SOCKET_WATCH },
+	{ "unix_listener/"JOB_SOCKET_WATCH"/mode", "0600" },
+	{ "unix_listener/"JOB_SOCKET_WATCH"/user",
+	  "$SET:default_internal_user" },
+
+	{ NULL, NULL }
+};
+
 const struct config_service imapsync_pull_settings_services_array[] = {
 	{ &pull_service, pull_service_defaults },
 	{ &worker_service, worker_service_defaults },
+	{ &watch_service, watch_service_defaults },
 	{ NULL, NULL }
 };
 

@@ -25,8 +25,12 @@ noinst_LTLIBRARIES += %D%/libcore.la
 	%D%/core/sync-plan.h \
 	%D%/core/trace-header.c \
 	%D%/core/trace-header.h \
+	%D%/core/watch-digest.c \
+	%D%/core/watch-digest.h \
 	%D%/core/watch-fsm.c \
-	%D%/core/watch-fsm.h
+	%D%/core/watch-fsm.h \
+	%D%/core/watch-turns.c \
+	%D%/core/watch-turns.h
 %C%_libcore_la_LIBADD = plugins/common/libcommon.la
 
 # What each dialect of Dovecot's settings needs a file of its own for.
@@ -66,6 +70,8 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/account-dict.h \
 	%D%/account-store.c \
 	%D%/account-store.h \
+	%D%/remote-account.c \
+	%D%/remote-account.h \
 	%D%/remote-imap-connect.c \
 	%D%/remote-imap-input.c \
 	%D%/remote-imap-login.c \
@@ -119,6 +125,8 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/state-db.h \
 	%D%/watch-client.c \
 	%D%/watch-client.h \
+	%D%/watch.c \
+	%D%/watch.h \
 	%D%/worker-job.c \
 	%D%/worker-job.h
 %C%_libpull_la_LIBADD = %D%/libcore.la
@@ -143,6 +151,13 @@ dovecot_pkglibexec_PROGRAMS += %D%/imapsync-pull-worker
 %C%_imapsync_pull_worker_CFLAGS = $(program_cflags)
 %C%_imapsync_pull_worker_LDFLAGS = $(program_ldflags)
 %C%_imapsync_pull_worker_LDADD = $(pull_libs)
+
+# Connections that wait for news, and nothing else.
+dovecot_pkglibexec_PROGRAMS += %D%/imapsync-pull-watch
+%C%_imapsync_pull_watch_SOURCES = %D%/watch-main.c
+%C%_imapsync_pull_watch_CFLAGS = $(program_cflags)
+%C%_imapsync_pull_watch_LDFLAGS = $(program_ldflags)
+%C%_imapsync_pull_watch_LDADD = $(pull_libs)
 
 # Loaded by lmtp; harmless elsewhere.
 dovecot_module_LTLIBRARIES += %D%/lib95_imapsync_pull_plugin.la

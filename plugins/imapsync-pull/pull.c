@@ -9,10 +9,8 @@
 #include "mail-user.h"
 #include "dovecot-compat.h"
 #include "redact.h"
-#include "core/net-policy.h"
+#include "remote-account.h"
 #include "pull-private.h"
-
-#include <ifaddrs.h>
 
 /* fsync=auto: a run that brings at least so many messages is made durable
    batch by batch */
@@ -98,75 +96,22 @@ pull_step_callback(enum remote_imap_step step, const char *detail,
 		pull->set.step(step, detail, error, pull->set.context);
 }
 
-static bool own_address(const struct sockaddr *addr, struct ip_addr *ip_r)
-{
-	i_zero(ip_r);
-	if (addr == NULL)
-		return FALSE;
-	ip_r->family = addr->sa_family;
-	if (addr->sa_family == AF_INET)
-		ip_r->u.ip4 = ((const struct sockaddr_in *)addr)->sin_addr;
-	else if (addr->sa_family == AF_INET6)
-		ip_r->u.ip6 = ((const struct sockaddr_in6 *)addr)->sin6_addr;
-	else
-		return FALSE;
-	return TRUE;
-}
-
-/* This machine trusts connections from itself more than a remote user should
-   be: its own addresses count as private ones. */
-static void pull_own_addresses(struct pull *pull, struct net_policy *policy)
-{
-	ARRAY(struct ip_addr) own;
-	struct ifaddrs *list, *addr;
-	struct ip_addr ip;
-
-	if (getifaddrs(&list) < 0) {
-		e_warning(pull->set.event, "getifaddrs() failed: %m");
-		return;
-	}
-	p_array_init(&own, pull->pool, 8);
-	for (addr = list; addr != NULL; addr = addr->ifa_next) {
-		if (own_address(addr->ifa_addr, &ip))
-			array_push_back(&own, &ip);
-	}
-	freeifaddrs(list);
-	policy->own = array_get(&own, &policy->own_count);
-}
-
 static int pull_client_settings(struct pull *pull,
 				struct remote_imap_settings *client_r)
 {
-	const struct account *account = pull->account;
-	const struct imapsync_settings *set = pull->set.set;
 	struct net_policy *policy = p_new(pull->pool, struct net_policy, 1);
 	const char *error;
 
-	if (net_policy_parse(pull->pool, set->imapsync_pull_allowed_networks,
-			     set->imapsync_pull_allowed_ports, policy,
-			     &error) < 0) {
+	if (remote_account_policy(pull->pool, pull->set.set, pull->set.event,
+				  policy, &error) < 0) {
 		pull_set_error(pull, REPLY_CLASS_CONFIG, NULL, error);
 		return -1;
 	}
-	pull_own_addresses(pull, policy);
-	i_zero(client_r);
-	client_r->host = account->host;
-	client_r->port = account->port;
-	client_r->security = account->security;
-	client_r->tls_verify = account->tls_verify;
-	client_r->tls_pin = account->tls_pin;
-	client_r->ca_file = set->imapsync_pull_ca_file;
-	client_r->login = account->login;
-	client_r->secret = pull->set.secret;
-	client_r->master_user = account->master_user;
-	client_r->auth_mechanism = account->auth_mechanism;
-	client_r->policy = policy;
+	remote_account_settings(pull->account, pull->set.secret, pull->set.set,
+				policy, client_r);
 	client_r->dns_client_socket_path =
 		p_strconcat(pull->pool, pull->set.base_dir, "/dns-client",
 			    NULL);
-	client_r->connect_timeout_msecs =
-		I_MIN(account->timeout_secs, 30) * 1000;
-	client_r->idle_timeout_msecs = account->timeout_secs * 1000;
 	client_r->max_line_size = MAX_LINE_SIZE;
 	client_r->input_buffer_size = INPUT_BUFFER_SIZE;
 	client_r->event_parent = pull->set.event;

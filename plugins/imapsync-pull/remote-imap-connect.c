@@ -12,6 +12,8 @@
 #include "dovecot-compat.h"
 #include "remote-imap-private.h"
 
+#include <netinet/tcp.h>
+
 static void connect_next_address(struct remote_imap *client);
 
 void remote_imap_connect_timeout(struct remote_imap *client)
@@ -176,6 +178,20 @@ static void connect_await_greeting(struct remote_imap *client)
 	remote_imap_update_io(client);
 }
 
+/* The other end may be gone without a word, and a NAT forgets who is silent. */
+static void connect_keep_alive(struct remote_imap *client)
+{
+	int on = 1, secs = client->set.keepalive_secs;
+
+	if (secs == 0)
+		return;
+	if (setsockopt(client->fd, SOL_SOCKET, SO_KEEPALIVE,
+		       &on, sizeof(on)) < 0 ||
+	    setsockopt(client->fd, IPPROTO_TCP, TCP_KEEPIDLE,
+		       &secs, sizeof(secs)) < 0)
+		e_debug(client->event, "setsockopt(keepalive) failed: %m");
+}
+
 static void connect_tcp_done(struct remote_imap *client)
 {
 	const struct ip_addr *ip =
@@ -191,6 +207,7 @@ static void connect_tcp_done(struct remote_imap *client)
 	timeout_remove(&client->to_step);
 	/* pipelined commands must not wait for acknowledgements */
 	(void)net_set_tcp_nodelay(client->fd, TRUE);
+	connect_keep_alive(client);
 	connect_open_streams(client);
 
 	remote_imap_ref(client);

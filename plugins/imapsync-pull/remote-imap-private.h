@@ -73,7 +73,7 @@ struct imap_command {
 
 	remote_imap_reply_callback_t *callback;
 	void *context;
-	/* AUTHENTICATE: gets what follows "+" */
+	/* AUTHENTICATE, IDLE: gets what follows "+" */
 	void (*challenge)(struct remote_imap *client, const char *text);
 };
 
@@ -146,6 +146,9 @@ struct remote_imap {
 	/* waiting for to_lost */
 	struct imap_command *lost, *lost_tail;
 	unsigned int tag_counter;
+	/* the IDLE under way, its "+" was seen, it is to end */
+	struct imap_command *idle;
+	bool idle_begun, idle_done;
 
 	/* NULL-terminated; replaced whole */
 	pool_t capability_pool;
@@ -183,6 +186,8 @@ struct remote_imap {
 
 	struct remote_imap_error error;
 	bool failed;
+	/* closed() is to be called */
+	bool tell_closed;
 };
 
 static inline bool remote_imap_is_closed(const struct remote_imap *client)

@@ -134,6 +134,11 @@ static bool client_flush_one(struct remote_imap *client)
 		remote_imap_connected(client, &reply);
 		return TRUE;
 	}
+	if (cmd == NULL && client->tell_closed) {
+		client->tell_closed = FALSE;
+		client->callbacks.closed(client->context);
+		return TRUE;
+	}
 	if (cmd == NULL)
 		return FALSE;
 
@@ -159,7 +164,8 @@ static void client_schedule_lost(struct remote_imap *client)
 {
 	if (client->to_lost != NULL)
 		return;
-	if (client->lost == NULL && client->connect_callback == NULL)
+	if (client->lost == NULL && client->connect_callback == NULL &&
+	    !client->tell_closed)
 		return;
 	client->to_lost = timeout_add_short_to(client->ioloop, 0,
 					       client_flush_lost, client);
@@ -169,7 +175,7 @@ static void client_lose_commands(struct remote_imap *client)
 {
 	struct imap_command *cmd;
 
-	client->sending = NULL;
+	client->sending = client->idle = NULL;
 	while ((cmd = client->commands) != NULL) {
 		DLLIST2_REMOVE(&client->commands, &client->commands_tail, cmd);
 		DLLIST2_APPEND(&client->lost, &client->lost_tail, cmd);
@@ -198,6 +204,9 @@ static void client_close_streams(struct remote_imap *client)
 
 static void client_close(struct remote_imap *client)
 {
+	client->tell_closed = client->callbacks.closed != NULL &&
+		client->state == REMOTE_IMAP_STATE_READY &&
+		client->commands == NULL;
 	client->state = REMOTE_IMAP_STATE_CLOSED;
 	if (client->dns_lookup != NULL)
 		dns_lookup_abort(&client->dns_lookup);
@@ -216,6 +225,7 @@ void remote_imap_deinit(struct remote_imap **_client)
 	*_client = NULL;
 	client->deinited = TRUE;
 	remote_imap_fail(client, REPLY_CLASS_STOPPED, "stopped", NULL);
+	client->tell_closed = FALSE;
 	client_flush_lost(client);
 	remote_imap_unref(&client);
 }
@@ -545,9 +555,68 @@ void remote_imap_command(struct remote_imap *client, enum reply_step step,
 {
 	i_assert(client->state == REMOTE_IMAP_STATE_READY ||
 		 remote_imap_is_closed(client));
+	i_assert(client->idle == NULL);
 
 	(void)remote_imap_command_internal(client, step, command, callback,
 					   context);
+}
+
+/*
+ * IDLE
+ */
+
+static bool client_is_idle(const struct remote_imap *client)
+{
+	return client->idle != NULL && client->idle_begun && !client->idle_done;
+}
+
+static void idle_send_done(struct remote_imap *client)
+{
+	o_stream_nsend_str(client->output, "DONE\r\n");
+}
+
+static void
+idle_continue(struct remote_imap *client, const char *text ATTR_UNUSED)
+{
+	if (client->idle_begun) {
+		remote_imap_fail(client, REPLY_CLASS_PROTOCOL,
+				 "server sent \"+\" twice", NULL);
+		return;
+	}
+	client->idle_begun = TRUE;
+	if (client->idle_done)
+		idle_send_done(client);
+	remote_imap_update_timers(client);
+}
+
+void remote_imap_idle(struct remote_imap *client,
+		      remote_imap_reply_callback_t *callback, void *context)
+{
+	struct imap_command *cmd;
+
+	i_assert(client->state == REMOTE_IMAP_STATE_READY ||
+		 remote_imap_is_closed(client));
+	i_assert(client->idle == NULL);
+
+	cmd = remote_imap_command_internal(client, REPLY_STEP_OTHER, "IDLE",
+					   callback, context);
+	if (remote_imap_is_closed(client))
+		return;
+	cmd->challenge = idle_continue;
+	client->idle = cmd;
+	client->idle_begun = client->idle_done = FALSE;
+}
+
+void remote_imap_idle_done(struct remote_imap *client)
+{
+	if (remote_imap_is_closed(client))
+		return;
+	i_assert(client->idle != NULL && !client->idle_done);
+
+	client->idle_done = TRUE;
+	if (client->idle_begun)
+		idle_send_done(client);
+	remote_imap_update_timers(client);
 }
 
 struct imap_command *
@@ -579,6 +648,8 @@ void remote_imap_finish_command(struct remote_imap *client,
 	DLLIST2_REMOVE(&client->commands, &client->commands_tail, cmd);
 	if (client->sending == cmd)
 		client->sending = cmd->next;
+	if (client->idle == cmd)
+		client->idle = NULL;
 	cmd->callback(reply, cmd->context);
 	command_free(cmd);
 	client_send(client);
@@ -659,7 +730,8 @@ static void rate_timeout(struct remote_imap *client)
 void remote_imap_update_timers(struct remote_imap *client)
 {
 	if (client->state != REMOTE_IMAP_STATE_READY ||
-	    client->commands == NULL || client->pause_count > 0) {
+	    client->commands == NULL || client->pause_count > 0 ||
+	    client_is_idle(client)) {
 		timeout_remove(&client->to_idle);
 		timeout_remove(&client->to_rate);
 		return;

@@ -62,6 +62,8 @@ struct remote_imap_settings {
 	uoff_t max_literal_size;
 	/* input buffer: the largest piece a literal comes in */
 	size_t input_buffer_size;
+	/* a silent connection is probed that often (TCP keepalive), 0 = never */
+	unsigned int keepalive_secs;
 	struct event *event_parent;
 };
 
@@ -148,6 +150,10 @@ struct remote_imap_callbacks {
 	   accept it before. A connection that dies in the middle calls nothing
 	   more than the pending reply callbacks with LOST. */
 	void (*literal_end)(void *context);
+
+	/* The connection ended after the login, and no command waited that
+	   could say so; see remote_imap_get_error(). May be NULL. */
+	void (*closed)(void *context);
 };
 
 struct remote_imap *
@@ -174,6 +180,13 @@ bool remote_imap_has_capability(struct remote_imap *client, const char *name);
 void remote_imap_command(struct remote_imap *client, enum reply_step step,
 			 const char *command,
 			 remote_imap_reply_callback_t *callback, void *context);
+/* IDLE (RFC 2177), behind the commands before it. Its deadline rests between
+   the server's "+" and remote_imap_idle_done(), which ends it. The next command
+   has to wait for its callback. A server may end it by itself. */
+void remote_imap_idle(struct remote_imap *client,
+		      remote_imap_reply_callback_t *callback, void *context);
+/* Once, and not after the callback. */
+void remote_imap_idle_done(struct remote_imap *client);
 /* Append an astring: quoted if it can be, else a literal, which the client
    sends when the server asks for it (or at once with LITERAL+ / LITERAL-,
    RFC 7888). */
