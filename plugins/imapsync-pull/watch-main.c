@@ -6,7 +6,6 @@
 #include "ioloop.h"
 #include "ostream.h"
 #include "restrict-access.h"
-#include "restrict-process-size.h"
 #include "str.h"
 #include "strnum.h"
 #include "master-service.h"
@@ -363,18 +362,20 @@ static void client_connected(struct master_service_connection *conn)
  * Life
  */
 
-/* The limit of the process that started the master may be low. */
+/* The limit of whatever started the master may be low. Without the right to
+   more than its own maximum, that has to do. */
 static void raise_fd_limit(void)
 {
-	struct rlimit limit;
+	struct rlimit old, limit;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+	if (getrlimit(RLIMIT_NOFILE, &old) < 0)
 		i_fatal("getrlimit() failed: %m");
-	limit.rlim_max = I_MAX(limit.rlim_max, FD_LIMIT);
-	limit.rlim_cur = limit.rlim_max;
-	/* without the right to more, what there is has to do */
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		i_warning("setrlimit(RLIMIT_NOFILE) failed: %m");
+	limit.rlim_cur = limit.rlim_max = I_MAX(old.rlim_max, FD_LIMIT);
+	if (setrlimit(RLIMIT_NOFILE, &limit) == 0)
+		return;
+	old.rlim_cur = old.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &old) < 0)
+		i_error("setrlimit(RLIMIT_NOFILE) failed: %m");
 }
 
 /* From here on nothing can bring rights back. */

@@ -168,6 +168,17 @@ static void watch_note_refusal(struct watch *watch,
 	e_debug(watch->event, "%s", error->text);
 }
 
+/* The kind of answer that leaves no words behind. */
+static void watch_note_odd_end(struct watch *watch)
+{
+	const struct remote_imap_error error = {
+		.class = REPLY_CLASS_PROTOCOL,
+		.text = "server ended IDLE by itself",
+	};
+
+	watch_note_refusal(watch, &error);
+}
+
 static void watch_give_up(struct watch *watch)
 {
 	if (watch->error.wait_secs == 0)
@@ -227,6 +238,8 @@ watch_replied(const struct remote_imap_reply *reply, void *context)
 	}
 	if (watch->fsm.current == WATCH_ACTION_LIST)
 		watch_listed(watch);
+	else if (watch->fsm.current == WATCH_ACTION_IDLE)
+		watch_note_odd_end(watch);
 	watch_input(watch, WATCH_INPUT_OK);
 }
 
@@ -251,6 +264,27 @@ static void watch_send_examine(struct watch *watch)
 	str_append(cmd, "EXAMINE ");
 	remote_imap_quote(cmd, watch->idle_folder);
 	watch_command(watch, REPLY_STEP_SELECT, str_c(cmd));
+}
+
+static void
+watch_ignore_reply(const struct remote_imap_reply *reply ATTR_UNUSED,
+		   void *context ATTR_UNUSED)
+{
+}
+
+static void watch_send_notify(struct watch *watch)
+{
+	/* flags of folders that are not selected are told by their MODSEQ
+	   (RFC 5465, 5.4), to those who know what that is */
+	if (watch->condstore &&
+	    remote_imap_has_capability(watch->client, "ENABLE")) {
+		remote_imap_command(watch->client, REPLY_STEP_OTHER,
+				    "ENABLE CONDSTORE", watch_ignore_reply,
+				    NULL);
+	}
+	watch_command(watch, REPLY_STEP_OTHER,
+		      "NOTIFY SET (personal (MessageNew MessageExpunge "
+		      "FlagChange MailboxName))");
 }
 
 static void watch_send_list(struct watch *watch)
@@ -281,9 +315,7 @@ static void watch_act(struct watch *watch, enum watch_action action)
 		watch_listen(watch);
 		break;
 	case WATCH_ACTION_NOTIFY:
-		watch_command(watch, REPLY_STEP_OTHER,
-			      "NOTIFY SET (personal (MessageNew "
-			      "MessageExpunge FlagChange MailboxName))");
+		watch_send_notify(watch);
 		break;
 	case WATCH_ACTION_LIST:
 		watch_send_list(watch);

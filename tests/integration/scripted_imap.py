@@ -317,6 +317,17 @@ def hang_up():
     return hook
 
 
+def idle():
+    """IDLE as it should be. What is sent to the connection meanwhile is
+    news; "DONE" goes into its lines."""
+    def hook(session, tag, _args):
+        session.send(b"+ idling\r\n")
+        session.lines.append(session.read_line().decode("utf-8", "replace"))
+        session.reply(tag, "OK", "done")
+        return True
+    return hook
+
+
 # Mail
 
 class Big:

@@ -1,0 +1,355 @@
+"""The watcher process: what it says of accounts that change, that do not, and
+of servers that cannot be watched."""
+
+import os
+import signal
+import socket
+import time
+
+import pytest
+
+from pull_rig import add, expunge, process_status, store
+from rig import Message, wait_for
+from rig.relay import Relay
+from scripted_imap import RawServer, Server, answer, idle, raw, stall
+from watch_rig import Watcher
+
+IDLE_ONLY = "IMAP4rev1 LITERAL+ SASL-IR IDLE"
+IDLE_AND_POLL = IDLE_ONLY + " LIST-EXTENDED LIST-STATUS"
+# the shortest that there is
+POLL = "10s"
+POLL_ONLY = "IMAP4rev1 LITERAL+ SASL-IR LIST-EXTENDED LIST-STATUS"
+
+
+@pytest.fixture
+def watcher(local):
+    local.add_user("bob")
+    local.start()
+    with Watcher(local) as made:
+        yield made
+
+
+@pytest.fixture
+def scripted():
+    """A server with IDLE and an INBOX."""
+    with Server(capabilities=IDLE_ONLY) as server:
+        server.add("INBOX")
+        server.on("IDLE", idle())
+        yield server
+
+
+def mail(folder="INBOX", subject="hi"):
+    return Message(folder, b"Subject: %b\r\n\r\nhi\r\n" % subject.encode())
+
+
+def said(server, word):
+    """How often clients have said it."""
+    return sum(line.split(" ", 1)[-1].startswith(word)
+               for lines in server.log for line in lines)
+
+
+# A stock server
+
+@pytest.mark.parametrize("capability,mode", [
+    (IDLE_ONLY, "idle"),
+    (IDLE_AND_POLL, "poll"),
+    (IDLE_AND_POLL + " CONDSTORE", "poll"),
+    (None, "notify")])
+def test_hears_changes(remote, watcher, capability, mode):
+    if capability:
+        remote.add_piece("CAPABILITY", capability=capability)
+    remote.start()
+    add(remote, "anna", mail())
+    work = watcher.watch(remote.port("imap"))
+    work.watching(mode)
+    add(remote, "anna", mail())
+    work.changed(2)
+    store(remote, "anna", "INBOX", "1", "+FLAGS", "\\Flagged")
+    work.changed(3)
+    expunge(remote, "anna", "INBOX", "2")
+    work.changed(3)
+    work.settle()
+    work.forget()
+    add(remote, "anna", mail())
+    assert work.settle() == 0
+
+
+def test_other_folders_are_polled(remote, watcher):
+    """And what IDLE has told is not told again by the poll."""
+    remote.add_piece("CAPABILITY", capability=IDLE_AND_POLL)
+    remote.add_user("berta")
+    remote.start()
+    add(remote, "anna", mail("Lists"))
+    anna = watcher.watch(remote.port("imap"), interval=POLL)
+    berta = watcher.watch(remote.port("imap"), "berta", interval=POLL)
+    anna.watching("poll")
+    berta.watching("poll")
+    add(remote, "berta", mail())
+    berta.changed(2)
+    add(remote, "anna", mail("Lists"), mail("New/Folder"))
+    anna.changed(12)
+    # at the next poll neither has news
+    assert anna.settle(12) == berta.settle(0.5) == 0
+
+
+def test_other_folders_are_heard(remote, watcher):
+    remote.start()
+    add(remote, "anna", mail("Lists"))
+    work = watcher.watch(remote.port("imap"))
+    work.watching("notify")
+    add(remote, "anna", mail("Lists"))
+    work.changed(3)
+    work.settle()
+    add(remote, "anna", mail("New/Folder"))
+    work.changed(3)
+
+
+def test_burst_is_one_piece_of_news(remote, watcher):
+    remote.add_piece("CAPABILITY", capability=IDLE_ONLY)
+    remote.start()
+    work = watcher.watch(remote.port("imap"))
+    work.watching("idle")
+    start = time.monotonic()
+    add(remote, "anna", *[mail(subject=str(i)) for i in range(200)])
+    took = time.monotonic() - start
+    assert 1 <= work.settle() <= took + 2
+
+
+def test_over_tls(remote, watcher):
+    remote.start()
+    work = watcher.watch(remote.port("imaps"), host="localhost",
+                         security="tls")
+    work.watching("notify")
+    add(remote, "anna", mail())
+    work.changed(3)
+
+
+def test_many_accounts(remote, watcher):
+    remote.add_piece("CAPABILITY", capability=IDLE_ONLY)
+    for i in range(30):
+        remote.add_user(f"user{i}")
+    remote.start()
+    works = [watcher.watch(remote.port("imap"), login=f"user{i}")
+             for i in range(30)]
+    for work in works:
+        work.watching("idle")
+    add(remote, "user17", mail())
+    works[17].changed()
+    assert not any(work.answers for work in works)
+
+
+# Rights
+
+def test_may_do_nothing(remote, watcher):
+    remote.start()
+    watcher.watch(remote.port("imap")).watching("notify")
+    status = process_status(watcher.pid)
+    user = os.stat(f"/proc/{watcher.pid}/maps").st_uid
+    # not dumpable: what it is belongs to root
+    assert user == 0
+    uids = set(status["Uid"].split())
+    assert len(uids) == 1 and "0" not in uids
+    assert status["CapEff"].strip("0") == status["CapPrm"].strip("0") == ""
+    assert status["NoNewPrivs"] == "1"
+    for key in watcher.local.dir.glob("state/imapsync-pull/*"):
+        assert key.stat().st_uid != int(uids.copy().pop())
+    with open(f"/proc/{watcher.pid}/cmdline", "rb") as file:
+        assert b"secret" not in file.read()
+
+
+def test_ends_with_the_service(remote, watcher):
+    remote.start()
+    watcher.watch(remote.port("imap")).watching("notify")
+    watcher.sock.close()
+    wait_for(lambda: watcher.pid not in watcher.local.pids(),
+             what="the watcher to end")
+
+
+# Failures
+
+def test_wrong_password(remote, watcher):
+    remote.start()
+    work = watcher.watch(remote.port("imap"), secret="wrong")
+    _wait, text = work.failed("credential")
+    assert "wrong" not in text
+
+
+def test_nobody_listens(watcher):
+    with RawServer(lambda conn: None) as server:
+        port = server.port
+    watcher.watch(port).failed("network")
+
+
+def test_refused_host(watcher):
+    watcher.watch(143, host="10.0.0.1").failed("policy")
+
+
+def test_bad_request_is_answered(watcher):
+    work = watcher.watch(143, idle="INBOX", security="perhaps")
+    assert "security" in work.failed("config")[1]
+
+
+def test_server_without_a_way(watcher):
+    with Server(capabilities="IMAP4rev1 LITERAL+ SASL-IR") as server:
+        wait, _text = watcher.watch(server.port).failed("config")
+        assert wait >= 600
+
+
+def test_server_without_idle_is_polled(watcher):
+    with Server(capabilities=POLL_ONLY) as server:
+        inbox = server.add("INBOX")
+        work = watcher.watch(server.port, interval=POLL)
+        work.watching("poll")
+        inbox.append(b"Subject: hi\r\n\r\nhi\r\n")
+        work.changed()
+        assert work.settle() == 0
+        assert said(server, "EXAMINE") == said(server, "IDLE") == 0
+
+
+def test_idle_without_an_interval(watcher, scripted):
+    scripted.capabilities = IDLE_AND_POLL.split()
+    work = watcher.watch(scripted.port, interval="none")
+    work.watching("idle")
+    assert said(scripted, "LIST") == 0
+
+
+def test_folder_that_is_not_there(watcher, scripted):
+    wait, _text = watcher.watch(scripted.port, idle="Nowhere").failed("folder")
+    assert wait >= 600
+
+
+def test_refused_folder_leaves_the_poll(watcher, scripted):
+    scripted.capabilities = IDLE_AND_POLL.split()
+    work = watcher.watch(scripted.port, idle="Nowhere", interval=POLL)
+    work.watching("poll")
+    scripted.mailboxes["INBOX"].append(b"Subject: hi\r\n\r\nhi\r\n")
+    work.changed()
+
+
+def test_refused_poll_leaves_idle(watcher, scripted):
+    scripted.capabilities = IDLE_AND_POLL.split()
+    scripted.on("LIST", answer("NO", "[LIMIT] too many"), skip=1)
+    work = watcher.watch(scripted.port, interval=POLL)
+    work.watching("poll")
+    work.watching("idle")
+    scripted.connections[-1].send(b"* 1 EXISTS\r\n")
+    work.changed()
+    assert said(scripted, "LIST") == 2
+
+
+def test_refused_notify(watcher, scripted):
+    scripted.capabilities = [*IDLE_AND_POLL.split(), "NOTIFY"]
+    scripted.on("NOTIFY", answer("NO", "not here"))
+    watcher.watch(scripted.port).watching("poll")
+
+
+def test_notify_that_ends(watcher, scripted):
+    scripted.capabilities = [*IDLE_AND_POLL.split(), "NOTIFY"]
+    scripted.on("NOTIFY", answer("OK", "done"))
+    work = watcher.watch(scripted.port)
+    work.watching("notify")
+    scripted.connections[-1].send(b"* STATUS Lists (MESSAGES 1)\r\n")
+    work.changed()
+    scripted.connections[-1].send(
+        b"* OK [NOTIFICATIONOVERFLOW] too much\r\n")
+    work.watching("poll")
+
+
+@pytest.mark.parametrize("caps", [IDLE_ONLY, IDLE_AND_POLL + " NOTIFY"])
+def test_server_hangs_up(watcher, scripted, caps):
+    scripted.capabilities = caps.split()
+    scripted.on("NOTIFY", answer("OK", "done"))
+    work = watcher.watch(scripted.port)
+    work.answer()
+    scripted.connections[-1].sock.shutdown(socket.SHUT_RDWR)
+    work.failed("network")
+
+
+def test_server_says_goodbye(watcher, scripted):
+    work = watcher.watch(scripted.port)
+    work.watching("idle")
+    conn = scripted.connections[-1]
+    conn.send(b"* BYE [UNAVAILABLE] try again in 5 minutes\r\n")
+    conn.sock.shutdown(socket.SHUT_RDWR)
+    _wait, text = work.failed("server")
+    assert "try again" in text
+
+
+# Servers that misbehave
+
+def test_flood(watcher, scripted):
+    """Is not read faster than it can matter."""
+    work = watcher.watch(scripted.port)
+    work.watching("idle")
+    before = cpu_secs(watcher.pid)
+    conn = scripted.connections[-1]
+    line = b"* 12345 EXISTS\r\n"
+    lines, part = line * 4096, 0
+    start = time.monotonic()
+    while time.monotonic() < start + 5:
+        try:
+            part += conn.sock.send(lines[part:], socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            time.sleep(0.01)
+        part %= len(lines)
+    assert cpu_secs(watcher.pid) - before < 0.5
+    while watcher.read(0):
+        pass
+    assert 3 <= len(work.answers) <= 8
+    # and the other accounts are served meanwhile
+    watcher.watch(scripted.port).watching("idle", 2)
+
+
+def cpu_secs(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_bodies_are_not_read(watcher, scripted):
+    work = watcher.watch(scripted.port)
+    work.watching("idle")
+    scripted.connections[-1].send(
+        b"* 1 FETCH (UID 1 BODY[] {1000000}\r\n")
+    work.failed("protocol")
+
+
+@pytest.mark.parametrize("way", [
+    stall(), raw(b"TAG OK never mind\r\n"), raw(b"+ a\r\n+ b\r\n"),
+    raw(b"+ a\r\nTAG BAD no\r\n")])
+def test_idle_is_no_idle(watcher, scripted, way):
+    scripted._hooks.clear()
+    scripted.on("IDLE", way)
+    work = watcher.watch(scripted.port, timeout="2s")
+    work.watching("idle")
+    assert work.answer()[0] == "failed"
+    assert said(scripted, "IDLE") == 1
+
+
+def test_silent_server(watcher):
+    with Server() as server:
+        server.on("LIST", stall())
+        work = watcher.watch(server.port, timeout="2s")
+        _wait, text = work.failed("network")
+        assert "2 seconds" in text
+
+
+def test_dead_peer_is_found_at_the_next_poll(watcher, scripted):
+    scripted.capabilities = IDLE_AND_POLL.split()
+    with Relay(scripted.port) as relay:
+        work = watcher.watch(relay.port, interval=POLL, timeout="2s")
+        work.watching("poll")
+        scripted._hooks.clear()
+        scripted.on("LIST", stall())
+        scripted.on("IDLE", stall())
+        work.failed("network")
+
+
+def test_killed_watcher_leaves_nothing(remote, watcher):
+    remote.start()
+    watcher.watch(remote.port("imap")).watching("notify")
+    watcher.local.kill(watcher.pid, signal.SIGKILL)
+    watcher.gone()
+    watcher.local.log.allow("imapsync-pull-watch.*killed with signal 9")
+    with Watcher(watcher.local) as again:
+        again.watch(remote.port("imap")).watching("notify")
