@@ -17,7 +17,10 @@ unit_core_tests = \
 	tests/unit/test-reply-class \
 	tests/unit/test-report \
 	tests/unit/test-sync-plan \
-	tests/unit/test-trace-header
+	tests/unit/test-trace-header \
+	tests/unit/test-watch-digest \
+	tests/unit/test-watch-fsm \
+	tests/unit/test-watch-turns
 LDADD = plugins/imapsync-pull/libcore.la $(LIBDOVECOT) $(CHECK_LIBS)
 
 # tests of pure files of cred-notify
@@ -46,7 +49,8 @@ unit_pull_tests = \
 	tests/unit/test-schedule-db \
 	tests/unit/test-secret \
 	tests/unit/test-spool \
-	tests/unit/test-state-db
+	tests/unit/test-state-db \
+	tests/unit/test-watch-client
 unit_pull_libs = $(pull_libs) $(CHECK_LIBS)
 tests_unit_test_account_store_LDADD = $(unit_pull_libs)
 tests_unit_test_inflight_LDADD = $(unit_pull_libs)
@@ -57,6 +61,7 @@ tests_unit_test_schedule_db_LDADD = $(unit_pull_libs)
 tests_unit_test_secret_LDADD = $(unit_pull_libs)
 tests_unit_test_spool_LDADD = $(unit_pull_libs)
 tests_unit_test_state_db_LDADD = $(unit_pull_libs)
+tests_unit_test_watch_client_LDADD = $(unit_pull_libs)
 
 # what integration tests use
 tools = \

@@ -8,7 +8,8 @@ BAD = re.compile(r"Panic|Fatal|Error: |Raw backtrace|segfault|"
 # Dovecot stopped while its own processes were still starting: what they wait
 # for has gone first.
 HARMLESS = (r"conn unix:\S*stats-writer .*: Timeout waiting for handshake",
-            r"Error reading configuration: .*Connection reset by peer",
+            r"(Error|Failed to) read(ing)? configuration: .*"
+            r"Connection reset by peer",
             r"read\(anvil[a-z-]*\) failed: EOF",
             r"net_connect_unix\(anvil[a-z-]*\) failed",
             r"read\(log listen_fd\(\d+\): \) failed: EOF")
