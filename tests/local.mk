@@ -19,6 +19,7 @@ unit_core_tests = \
 	tests/unit/test-sync-plan \
 	tests/unit/test-trace-header \
 	tests/unit/test-watch-digest \
+	tests/unit/test-watch-folders \
 	tests/unit/test-watch-fsm \
 	tests/unit/test-watch-turns
 LDADD = plugins/imapsync-pull/libcore.la $(LIBDOVECOT) $(CHECK_LIBS)

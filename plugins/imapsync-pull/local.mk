@@ -27,6 +27,8 @@ noinst_LTLIBRARIES += %D%/libcore.la
 	%D%/core/trace-header.h \
 	%D%/core/watch-digest.c \
 	%D%/core/watch-digest.h \
+	%D%/core/watch-folders.c \
+	%D%/core/watch-folders.h \
 	%D%/core/watch-fsm.c \
 	%D%/core/watch-fsm.h \
 	%D%/core/watch-turns.c \
@@ -72,6 +74,8 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/account-store.h \
 	%D%/remote-account.c \
 	%D%/remote-account.h \
+	%D%/remote-list.c \
+	%D%/remote-list.h \
 	%D%/remote-imap-connect.c \
 	%D%/remote-imap-input.c \
 	%D%/remote-imap-login.c \

@@ -7,6 +7,7 @@
 #include "imap-date.h"
 #include "imap-util.h"
 #include "redact.h"
+#include "remote-list.h"
 #include "spool.h"
 #include "source-imap.h"
 
@@ -272,23 +273,6 @@ source_status_parse(const struct imap_arg *list, struct sync_status *status_r)
  * LIST, STATUS
  */
 
-static void source_list_attributes(const struct imap_arg *list,
-				   struct folder_listed *listed)
-{
-	const char *atom;
-
-	for (; imap_arg_get_atom(list, &atom); list++) {
-		if (strcasecmp(atom, "\\Noselect") == 0)
-			listed->noselect = TRUE;
-		else if (strcasecmp(atom, "\\NonExistent") == 0)
-			listed->nonexistent = listed->noselect = TRUE;
-		else if (strcasecmp(atom, "\\Subscribed") == 0)
-			listed->subscribed = TRUE;
-		else
-			listed->special_use |= folder_special_use_parse(atom);
-	}
-}
-
 static struct source_folder *
 source_find_folder(struct source_imap *source, const char *name)
 {
@@ -306,13 +290,10 @@ source_find_folder(struct source_imap *source, const char *name)
 static void
 source_listed(struct source_imap *source, const struct imap_arg *args)
 {
-	const struct imap_arg *attributes;
-	const char *separator, *name;
 	struct source_folder *folder;
+	struct folder_listed listed;
 
-	if (!imap_arg_get_list(&args[0], &attributes) ||
-	    !imap_arg_get_nstring(&args[1], &separator) ||
-	    !imap_arg_get_astring(&args[2], &name))
+	if (!remote_list_parse(args, &listed))
 		return;
 	if (array_count(source->folders) >= SOURCE_MAX_FOLDERS) {
 		source_set_error(source, REPLY_CLASS_PROTOCOL,
@@ -322,10 +303,9 @@ source_listed(struct source_imap *source, const struct imap_arg *args)
 		return;
 	}
 	folder = array_append_space(source->folders);
-	folder->listed.remote_name = p_strdup(source->pool, name);
-	if (separator != NULL && strlen(separator) == 1)
-		folder->listed.separator = separator[0];
-	source_list_attributes(attributes, &folder->listed);
+	folder->listed = listed;
+	folder->listed.remote_name = p_strdup(source->pool,
+					      listed.remote_name);
 }
 
 static void

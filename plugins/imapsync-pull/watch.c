@@ -6,7 +6,9 @@
 #include "strnum.h"
 #include "imap-utf7.h"
 #include "dovecot-compat.h"
-#include "core/watch-digest.h"
+#include "core/folder-map.h"
+#include "core/watch-folders.h"
+#include "remote-list.h"
 #include "watch.h"
 
 /* There are many of these: buffers start small, and grow only where a server
@@ -14,7 +16,7 @@
 #define INPUT_BUFFER_SIZE 1024
 #define MAX_LINE_SIZE (64*1024)
 /* folders in one answer to LIST */
-#define MAX_FOLDERS 50000
+#define MAX_FOLDERS 20000
 /* A burst is one piece of news: the first of it is told after this ... */
 #define NEWS_FIRST_MSECS 50
 /* ... and the rest of it at most so often. */
@@ -43,13 +45,18 @@ struct watch {
 
 	struct watch_fsm fsm;
 	struct watch_ways wanted;
+	/* the account again, without its secret */
+	pool_t account_pool;
+	struct account account;
 	/* as the server writes it; NULL = none */
 	char *idle_folder;
 	unsigned int interval_msecs, command_msecs;
 	bool condstore;
 
-	/* what the last LIST said, and what this one says so far */
-	struct watch_digest digest, digest_now;
+	struct watch_folders *folders;
+	/* what the last LIST said */
+	struct watch_digest digest;
+	/* lines of the answer to this one */
 	unsigned int listed;
 	/* news of the folder with IDLE came since the last LIST was sent; and
 	   between the last two */
@@ -209,16 +216,28 @@ static void watch_renew_timeout(struct watch *watch)
 	watch_input(watch, WATCH_INPUT_RENEW);
 }
 
+static void watch_poll_later(struct watch *watch, unsigned int msecs)
+{
+	timeout_remove(&watch->to_poll);
+	watch->to_poll = timeout_add(msecs, watch_poll_timeout, watch);
+}
+
 static void watch_listed(struct watch *watch)
 {
-	if (watch->fsm.listed &&
-	    watch_digest_differs(&watch->digest, &watch->digest_now,
-				 watch->heard_before || watch->heard))
+	const struct watch_fsm *fsm = &watch->fsm;
+	struct watch_digest digest;
+
+	watch_folders_end(watch->folders,
+			  fsm->ways.idle ? watch->idle_folder : NULL, &digest);
+	/* what NOTIFY said meanwhile was taken for part of the answer */
+	if (fsm->listed &&
+	    (fsm->notifying ||
+	     watch_digest_differs(&watch->digest, &digest,
+				  watch->heard_before || watch->heard)))
 		watch_news(watch);
-	watch->digest = watch->digest_now;
-	timeout_remove(&watch->to_poll);
-	watch->to_poll = timeout_add_short(jitter(watch->interval_msecs),
-					   watch_poll_timeout, watch);
+	watch->digest = digest;
+	if (!fsm->ways.notify)
+		watch_poll_later(watch, jitter(watch->interval_msecs));
 }
 
 static void
@@ -289,14 +308,17 @@ static void watch_send_notify(struct watch *watch)
 
 static void watch_send_list(struct watch *watch)
 {
-	i_zero(&watch->digest_now);
+	watch_folders_begin(watch->folders);
 	watch->listed = 0;
 	watch->heard_before = watch->heard;
 	watch->heard = FALSE;
 	/* flags that changed: by MODSEQ, or as far as \Seen goes */
 	watch_command(watch, REPLY_STEP_LIST, t_strdup_printf(
-		"LIST \"\" \"*\" RETURN (STATUS (UIDVALIDITY UIDNEXT MESSAGES "
-		"%s))", watch->condstore ? "HIGHESTMODSEQ" : "UNSEEN"));
+		"LIST \"\" \"*\" RETURN (SUBSCRIBED%s STATUS (UIDVALIDITY "
+		"UIDNEXT MESSAGES %s))",
+		remote_imap_has_capability(watch->client, "SPECIAL-USE") ?
+		" SPECIAL-USE" : "",
+		watch->condstore ? "HIGHESTMODSEQ" : "UNSEEN"));
 }
 
 static void watch_listen(struct watch *watch)
@@ -358,16 +380,6 @@ static void watch_input(struct watch *watch, enum watch_input input)
  * What the server says
  */
 
-static bool watch_is_idle_folder(struct watch *watch, const char *name)
-{
-	const char *folder = watch->idle_folder;
-
-	if (folder == NULL || !watch->fsm.ways.idle)
-		return FALSE;
-	return strcasecmp(folder, "INBOX") == 0 ?
-		strcasecmp(folder, name) == 0 : strcmp(folder, name) == 0;
-}
-
 /* The numbers by the names they go with, so that their order does not count. */
 static unsigned int
 status_numbers(const struct imap_arg *items, uint64_t numbers[])
@@ -392,7 +404,7 @@ status_numbers(const struct imap_arg *items, uint64_t numbers[])
 	return STATUS_MAX_ITEMS + 1;
 }
 
-static void watch_status(struct watch *watch, const struct imap_arg *args)
+static void watch_list_status(struct watch *watch, const struct imap_arg *args)
 {
 	uint64_t numbers[STATUS_MAX_ITEMS + 1];
 	const struct imap_arg *items;
@@ -403,8 +415,15 @@ static void watch_status(struct watch *watch, const struct imap_arg *args)
 	    !imap_arg_get_list(&args[1], &items))
 		return;
 	count = status_numbers(items, numbers);
-	watch_digest_add(&watch->digest_now, name, numbers, count,
-			 watch_is_idle_folder(watch, name));
+	watch_folders_add_status(watch->folders, name, numbers, count);
+}
+
+static void watch_list_folder(struct watch *watch, const struct imap_arg *args)
+{
+	struct folder_listed listed;
+
+	if (remote_list_parse(args, &listed))
+		watch_folders_add(watch->folders, &listed);
 }
 
 /* Returns FALSE if it is no answer to LIST. */
@@ -418,13 +437,40 @@ static bool watch_list_untagged(struct watch *watch, const char *name,
 	if (++watch->listed > MAX_FOLDERS * 2)
 		return FALSE;
 	if (status)
-		watch_status(watch, args);
+		watch_list_status(watch, args);
+	else
+		watch_list_folder(watch, args);
 	return TRUE;
 }
 
-static bool name_is_in(const char *name, const char *const *names)
+static void watch_notified(struct watch *watch, const struct imap_arg *args)
 {
-	return str_array_find(names, name);
+	const char *name;
+
+	if (imap_arg_get_astring(&args[0], &name) &&
+	    watch_folders_count(watch->folders, name))
+		watch_news(watch);
+}
+
+/* Folders come and go: ask what counts now. */
+static void watch_notified_folder(struct watch *watch)
+{
+	if (!watch->fsm.ways.poll)
+		watch_news(watch);
+	else if (watch->to_poll == NULL)
+		watch_poll_later(watch, NEWS_INTERVAL_MSECS);
+}
+
+static void
+watch_notify_untagged(struct watch *watch, const char *name,
+		      const struct imap_arg *args, const char *code)
+{
+	if (strcmp(name, "STATUS") == 0)
+		watch_notified(watch, args);
+	else if (strcmp(name, "LIST") == 0)
+		watch_notified_folder(watch);
+	else if (code != NULL && strcmp(code, "NOTIFICATIONOVERFLOW") == 0)
+		watch_input(watch, WATCH_INPUT_OVERFLOW);
 }
 
 static void
@@ -435,21 +481,17 @@ watch_untagged(const char *name, uint32_t num ATTR_UNUSED,
 	static const char *const folder_news[] = {
 		"EXISTS", "EXPUNGE", "FETCH", "VANISHED", NULL
 	};
-	static const char *const notify_news[] = { "STATUS", "LIST", NULL };
 	struct watch *watch = context;
 
 	if (watch->fsm.current == WATCH_ACTION_LIST &&
 	    watch_list_untagged(watch, name, args))
 		return;
 	watch_count_response(watch);
-	if (watch->fsm.examined && name_is_in(name, folder_news)) {
+	if (watch->fsm.examined && str_array_find(folder_news, name)) {
 		watch->heard = TRUE;
 		watch_news(watch);
-	} else if (watch->fsm.notifying && name_is_in(name, notify_news)) {
-		watch_news(watch);
-	} else if (watch->fsm.notifying && code != NULL &&
-		   strcmp(code, "NOTIFICATIONOVERFLOW") == 0) {
-		watch_input(watch, WATCH_INPUT_OVERFLOW);
+	} else if (watch->fsm.notifying) {
+		watch_notify_untagged(watch, name, args, code);
 	}
 }
 
@@ -511,9 +553,28 @@ static char *watch_folder_name(const char *name)
 	return i_strdup(str_c(str));
 }
 
+/* The caller's has a secret beside it, which is not kept. */
+static void
+watch_copy_account(struct watch *watch, const struct account *account)
+{
+	pool_t pool = pool_alloconly_create("watch account", 512);
+	pool_t print_pool = pool_alloconly_create("account settings", 1024);
+	const char *error;
+
+	watch->account_pool = pool;
+	if (account_parse(pool, p_strdup(pool, account->user),
+			  p_strdup(pool, account->name),
+			  account_print(print_pool, account, FALSE),
+			  &watch->account, &error) < 0)
+		i_panic("account_print: %s", error);
+	pool_unref(&print_pool);
+}
+
 static void
 watch_take_account(struct watch *watch, const struct account *account)
 {
+	watch_copy_account(watch, account);
+	watch->folders = watch_folders_init(&watch->account);
 	if (account->idle[0] != NULL)
 		watch->idle_folder = watch_folder_name(account->idle[0]);
 	watch->wanted.idle = watch->idle_folder != NULL;
@@ -579,5 +640,7 @@ void watch_deinit(struct watch **_watch)
 	event_unref(&watch->event);
 	i_free(watch->error_text);
 	i_free(watch->idle_folder);
+	watch_folders_deinit(&watch->folders);
+	pool_unref(&watch->account_pool);
 	i_free(watch);
 }

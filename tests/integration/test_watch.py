@@ -75,33 +75,55 @@ def test_hears_changes(remote, watcher, capability, mode):
 
 
 def test_other_folders_are_polled(remote, watcher):
-    """And what IDLE has told is not told again by the poll."""
+    """And what IDLE has told is not told again by the poll, and what is not
+    pulled is not told at all."""
     remote.add_piece("CAPABILITY", capability=IDLE_AND_POLL)
-    remote.add_user("berta")
+    for name in ("berta", "carla"):
+        remote.add_user(name)
     remote.start()
-    add(remote, "anna", mail("Lists"))
-    anna = watcher.watch(remote.port("imap"), interval=POLL)
-    berta = watcher.watch(remote.port("imap"), "berta", interval=POLL)
-    anna.watching("poll")
-    berta.watching("poll")
+    works = []
+    for name, preset in (("anna", "backup"), ("berta", "backup"),
+                         ("carla", "inbox")):
+        add(remote, name, mail("Lists"))
+        works.append(watcher.watch(remote.port("imap"), name, interval=POLL,
+                                   preset=preset))
+    for work in works:
+        work.watching("poll")
+    anna, berta, carla = works
     add(remote, "berta", mail())
     berta.changed(2)
+    add(remote, "carla", mail("Lists"), mail("New/Folder"))
     add(remote, "anna", mail("Lists"), mail("New/Folder"))
     anna.changed(12)
-    # at the next poll neither has news
-    assert anna.settle(12) == berta.settle(0.5) == 0
+    # at the next poll none has news
+    assert anna.settle(12) == berta.settle(0) == carla.settle(0) == 0
 
 
 def test_other_folders_are_heard(remote, watcher):
+    remote.add_user("carla")
     remote.start()
-    add(remote, "anna", mail("Lists"))
-    work = watcher.watch(remote.port("imap"))
-    work.watching("notify")
-    add(remote, "anna", mail("Lists"))
-    work.changed(3)
-    work.settle()
+    works = []
+    for name, preset in (("anna", "backup"), ("carla", "inbox")):
+        add(remote, name, mail("Lists"))
+        works.append(watcher.watch(remote.port("imap"), name, preset=preset))
+        works[-1].watching("notify")
+    anna, carla = works
+    for name in ("carla", "anna"):
+        add(remote, name, mail("Lists"))
+    anna.changed(3)
+    anna.settle()
+    for name in ("carla", "anna"):
+        add(remote, name, mail("New/Folder"))
+    anna.changed(3)
+    anna.settle()
+    # it is known by now
     add(remote, "anna", mail("New/Folder"))
-    work.changed(3)
+    anna.changed(3)
+    carla.settle()
+    add(remote, "carla", mail("New/Folder"))
+    assert carla.settle() == 0
+    add(remote, "carla", mail())
+    carla.changed(3)
 
 
 def test_burst_is_one_piece_of_news(remote, watcher):
@@ -248,7 +270,7 @@ def test_notify_that_ends(watcher, scripted):
     scripted.on("NOTIFY", answer("OK", "done"))
     work = watcher.watch(scripted.port)
     work.watching("notify")
-    scripted.connections[-1].send(b"* STATUS Lists (MESSAGES 1)\r\n")
+    scripted.connections[-1].send(b"* STATUS INBOX (MESSAGES 1)\r\n")
     work.changed()
     scripted.connections[-1].send(
         b"* OK [NOTIFICATIONOVERFLOW] too much\r\n")

@@ -66,9 +66,14 @@ static const struct {
 	/* IDLE with polls */
 	{ "nip", "ip", "soopoo", "examine list idle=poll done list idle" },
 	/* NOTIFY is better than both, but not than IDLE alone */
-	{ "nip", "nip", "so", "notify listen=notify" },
+	{ "nip", "nip", "soono", "list notify listen=notify noop listen" },
 	{ "ni", "nip", "so", "examine idle=idle" },
-	{ "np", "nip", "so", "notify listen=notify" },
+	{ "np", "nip", "so", "list notify" },
+	/* folders come and go */
+	{ "nip", "nip", "soopo", "list notify listen=notify list listen" },
+	/* without LIST-STATUS nothing is known of them */
+	{ "nip", "ni", "sop", "notify listen=notify listen" },
+	{ "nip", "nip", "sro", "list notify listen=notify" },
 	{ "ip", "nip", "soo", "examine list idle=poll" },
 	/* a poll that is due while something is under way waits for it */
 	{ "nip", "p", "spo", "list - listen=poll" },
@@ -78,8 +83,8 @@ static const struct {
 	/* any answer shows that the server is there */
 	{ "nip", "p", "sopno", "list listen=poll list - listen" },
 	/* what is refused is not asked for again */
-	{ "nip", "nip", "sroopoo",
-	  "notify examine list idle=poll done list idle" },
+	{ "nip", "nip", "soroopoo",
+	  "list notify examine list idle=poll done list idle" },
 	{ "nip", "ip", "srono", "examine list listen=poll noop listen" },
 	{ "nip", "ip", "sor", "examine list idle=idle" },
 	{ "nip", "ip", "soopor",
@@ -94,11 +99,11 @@ static const struct {
 	{ "nip", "i", "soo", "examine idle=idle over" },
 	{ "nip", "ip", "sooop", "examine list idle=poll listen list" },
 	/* NOTIFY that ends */
-	{ "nip", "nip", "sovoo",
-	  "notify listen=notify examine list idle=poll" },
+	{ "nip", "nip", "soovoo",
+	  "list notify listen=notify examine list idle=poll" },
 	{ "nip", "n", "sov", "notify listen=notify over" },
-	{ "nip", "nip", "sonvoo",
-	  "notify listen=notify noop - examine list" },
+	{ "nip", "nip", "soonvoo",
+	  "list notify listen=notify noop - examine list" },
 };
 
 static void run(unsigned int n, string_t *trace)

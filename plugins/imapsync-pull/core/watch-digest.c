@@ -26,14 +26,23 @@ static uint64_t hash_finish(uint64_t hash)
 	return hash ^ (hash >> 31);
 }
 
+/* With the NUL, so that no number is taken for part of the name. */
+static uint64_t hash_name(const char *name)
+{
+	return hash_bytes(FNV_OFFSET, name, strlen(name) + 1);
+}
+
+uint64_t watch_digest_name(const char *name)
+{
+	return hash_finish(hash_name(name));
+}
+
 void watch_digest_add(struct watch_digest *digest, const char *name,
 		      const uint64_t *numbers, unsigned int count, bool heard)
 {
-	uint64_t hash;
+	uint64_t hash = hash_bytes(hash_name(name), numbers,
+				   sizeof(*numbers) * count);
 
-	/* with the NUL, so that no number is taken for part of the name */
-	hash = hash_bytes(FNV_OFFSET, name, strlen(name) + 1);
-	hash = hash_bytes(hash, numbers, sizeof(*numbers) * count);
 	/* a sum knows no order */
 	if (heard)
 		digest->heard += hash_finish(hash);

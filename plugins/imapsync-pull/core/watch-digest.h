@@ -14,6 +14,8 @@ struct watch_digest {
    it, in an order that is always the same. heard: it is the one with IDLE. */
 void watch_digest_add(struct watch_digest *digest, const char *name,
 		      const uint64_t *numbers, unsigned int count, bool heard);
+/* The hash of a name alone. */
+uint64_t watch_digest_name(const char *name);
 /* Is there news in now? The heard folder does not count if ignore_heard: its
    news was told already. */
 bool watch_digest_differs(const struct watch_digest *old,

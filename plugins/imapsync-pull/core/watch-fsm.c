@@ -53,6 +53,9 @@ static enum watch_action fsm_speak(const struct watch_fsm *fsm)
 	if (!ways_are_left(ways))
 		return WATCH_ACTION_GIVE_UP;
 	if (ways->notify) {
+		/* it says what there is, and which of it counts */
+		if (ways->poll && (!fsm->listed || fsm->poll_due))
+			return WATCH_ACTION_LIST;
 		if (!fsm->notifying)
 			return WATCH_ACTION_NOTIFY;
 		return fsm->renew_due ? WATCH_ACTION_NOOP :
@@ -92,11 +95,18 @@ static void fsm_answered(struct watch_fsm *fsm)
 	fsm->renew_due = FALSE;
 }
 
+/* Begin anew with the others. */
+static void fsm_lose_notify(struct watch_fsm *fsm)
+{
+	fsm->ways.notify = fsm->notifying = FALSE;
+	fsm->listed = FALSE;
+}
+
 static void fsm_refused(struct watch_fsm *fsm)
 {
 	switch (fsm->current) {
 	case WATCH_ACTION_NOTIFY:
-		fsm->ways.notify = FALSE;
+		fsm_lose_notify(fsm);
 		break;
 	case WATCH_ACTION_EXAMINE:
 	case WATCH_ACTION_IDLE:
@@ -137,7 +147,7 @@ static bool fsm_take_input(struct watch_fsm *fsm, enum watch_input input)
 		fsm->renew_due = TRUE;
 		break;
 	case WATCH_INPUT_OVERFLOW:
-		fsm->ways.notify = fsm->notifying = FALSE;
+		fsm_lose_notify(fsm);
 		break;
 	}
 	return FALSE;

@@ -5,10 +5,11 @@
    next. Pure: what happened goes in, what to do comes out.
 
    Three ways to hear of news, by what the server offers and the account wants:
-     NOTIFY (RFC 5465): the server tells of all folders by itself.
+     NOTIFY (RFC 5465): the server tells of all folders by itself. A LIST comes
+     before, to know which of them count.
      IDLE (RFC 2177) on one folder.
      LIST-STATUS (RFC 5819) now and then, for all folders: each answer is made
-     one number (watch-digest.h), and another number is news.
+     one number (watch-folders.h), and another number is news.
    The latter two together where NOTIFY is not offered. A way that the server
    refuses is not asked for again on this connection. */
 
@@ -38,7 +39,7 @@ enum watch_input {
 	/* the command that the last action sent was answered: OK; NO or BAD */
 	WATCH_INPUT_OK,
 	WATCH_INPUT_REFUSED,
-	/* the interval is over */
+	/* the interval is over, or folders come and go under NOTIFY */
 	WATCH_INPUT_POLL,
 	/* nothing was said for so long that it is time to see whether the
 	   other end is there */
