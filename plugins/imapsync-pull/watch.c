@@ -455,7 +455,7 @@ static void watch_notified(struct watch *watch, const struct imap_arg *args)
 /* Folders come and go: ask what counts now. */
 static void watch_notified_folder(struct watch *watch)
 {
-	if (!watch->fsm.ways.poll)
+	if (!watch->fsm.can_list)
 		watch_news(watch);
 	else if (watch->to_poll == NULL)
 		watch_poll_later(watch, NEWS_INTERVAL_MSECS);
@@ -579,7 +579,9 @@ watch_take_account(struct watch *watch, const struct account *account)
 		watch->idle_folder = watch_folder_name(account->idle[0]);
 	watch->wanted.idle = watch->idle_folder != NULL;
 	watch->wanted.poll = account->interval_secs > 0;
-	watch->wanted.notify = TRUE;
+	/* for one folder alone IDLE is as good, and more servers do it well */
+	watch->wanted.notify = watch->wanted.poll ||
+		(watch->wanted.idle && account->idle[1] != NULL);
 	watch->interval_msecs = I_MIN(account->interval_secs, 24*60*60) * 1000;
 	watch->command_msecs = account->timeout_secs * COMMAND_TIMEOUTS * 1000;
 }

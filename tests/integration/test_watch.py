@@ -235,6 +235,16 @@ def test_idle_without_an_interval(watcher, scripted):
     assert said(scripted, "LIST") == 0
 
 
+def test_one_folder_or_several(remote, watcher):
+    remote.start()
+    port = remote.port("imap")
+    watcher.watch(port, interval="none").watching("idle")
+    several = watcher.watch(port, interval="none", idle="INBOX,Sent")
+    several.watching("notify")
+    add(remote, "anna", mail("Sent"))
+    several.changed(3)
+
+
 def test_folder_that_is_not_there(watcher, scripted):
     wait, _text = watcher.watch(scripted.port, idle="Nowhere").failed("folder")
     assert wait >= 600
@@ -354,6 +364,27 @@ def test_silent_server(watcher):
         work = watcher.watch(server.port, timeout="2s")
         _wait, text = work.failed("network")
         assert "2 seconds" in text
+
+
+def test_idle_has_no_deadline(watcher, scripted):
+    work = watcher.watch(scripted.port, timeout="1s")
+    work.watching("idle")
+    assert work.settle(3) == 0
+    scripted.connections[-1].send(b"* 1 EXISTS\r\n")
+    work.changed()
+
+
+def test_server_that_talks_and_does_not_answer(watcher):
+    def talk(session, _tag, _args):
+        while not session.server.stopping.is_set():
+            session.send(b"* OK Still here\r\n" * 100)
+            session.server.wait(0.1)
+
+    with Server() as server:
+        server.on("LIST", talk)
+        work = watcher.watch(server.port, timeout="1s")
+        _wait, text = work.failed("protocol", 10)
+        assert "did not answer" in text
 
 
 def test_dead_peer_is_found_at_the_next_poll(watcher, scripted):

@@ -65,9 +65,11 @@ static const struct {
 	{ "nip", "n", "sono", "notify listen=notify noop listen" },
 	/* IDLE with polls */
 	{ "nip", "ip", "soopoo", "examine list idle=poll done list idle" },
-	/* NOTIFY is better than both, but not than IDLE alone */
+	/* NOTIFY is better than both */
 	{ "nip", "nip", "soono", "list notify listen=notify noop listen" },
-	{ "ni", "nip", "so", "examine idle=idle" },
+	{ "i", "nip", "so", "examine idle=idle" },
+	{ "ni", "nip", "soopo", "list notify listen=notify list listen" },
+	{ "ni", "nip", "soro", "list notify examine idle=idle" },
 	{ "np", "nip", "so", "list notify" },
 	/* folders come and go */
 	{ "nip", "nip", "soopo", "list notify listen=notify list listen" },
@@ -142,8 +144,8 @@ START_TEST(fsm_no_way)
 	struct watch_fsm fsm;
 
 	ck_assert(!init(&fsm, "nip", ""));
-	ck_assert(!init(&fsm, "n", "nip"));
-	ck_assert(!init(&fsm, "ni", "np"));
+	ck_assert(!init(&fsm, "n", "ip"));
+	ck_assert(!init(&fsm, "ni", "p"));
 	ck_assert(!init(&fsm, "", "nip"));
 	ck_assert(!init(&fsm, "p", "i"));
 }

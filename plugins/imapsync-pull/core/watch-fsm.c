@@ -39,9 +39,10 @@ bool watch_fsm_init(struct watch_fsm *fsm, const struct watch_ways *wanted,
 {
 	i_zero(fsm);
 	fsm->current = WATCH_ACTION_LISTEN;
-	fsm->ways.notify = wanted->notify && wanted->poll && offered->notify;
+	fsm->ways.notify = wanted->notify && offered->notify;
 	fsm->ways.idle = wanted->idle && offered->idle;
 	fsm->ways.poll = wanted->poll && offered->poll;
+	fsm->can_list = offered->poll;
 	return ways_are_left(&fsm->ways);
 }
 
@@ -54,7 +55,7 @@ static enum watch_action fsm_speak(const struct watch_fsm *fsm)
 		return WATCH_ACTION_GIVE_UP;
 	if (ways->notify) {
 		/* it says what there is, and which of it counts */
-		if (ways->poll && (!fsm->listed || fsm->poll_due))
+		if (fsm->can_list && (!fsm->listed || fsm->poll_due))
 			return WATCH_ACTION_LIST;
 		if (!fsm->notifying)
 			return WATCH_ACTION_NOTIFY;
@@ -114,7 +115,7 @@ static void fsm_refused(struct watch_fsm *fsm)
 		fsm->ways.idle = FALSE;
 		break;
 	case WATCH_ACTION_LIST:
-		fsm->ways.poll = FALSE;
+		fsm->can_list = fsm->ways.poll = FALSE;
 		break;
 	default:
 		/* NOOP cannot be refused by anything that works */
@@ -176,7 +177,7 @@ static bool fsm_is_ready(const struct watch_fsm *fsm)
 	if (!ways_are_left(ways))
 		return FALSE;
 	if (ways->notify)
-		return fsm->notifying;
+		return fsm->notifying && (!fsm->can_list || fsm->listed);
 	return (!ways->idle || fsm->examined) && (!ways->poll || fsm->listed);
 }
 

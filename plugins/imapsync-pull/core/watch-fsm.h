@@ -68,6 +68,8 @@ enum watch_action {
 struct watch_fsm {
 	/* what can be used, less what was refused */
 	struct watch_ways ways;
+	/* it has LIST-STATUS, wanted as a way or not */
+	bool can_list;
 	/* the command that is under way, or LISTEN; DONE after IDLE */
 	enum watch_action current;
 	/* NOTIFY was accepted, the folder was examined, there is a number to
@@ -80,8 +82,8 @@ struct watch_fsm {
 	enum watch_mode told_mode;
 };
 
-/* Returns FALSE if nothing that is wanted is offered. NOTIFY takes the place of
-   polls, and is not used where none are wanted. */
+/* Returns FALSE if nothing that is wanted is offered. NOTIFY is better than the
+   others together. */
 bool watch_fsm_init(struct watch_fsm *fsm, const struct watch_ways *wanted,
 		    const struct watch_ways *offered);
 enum watch_action
