@@ -50,6 +50,7 @@ def said(server, word):
 
 # A stock server
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("capability,mode", [
     (IDLE_ONLY, "idle"),
     (IDLE_AND_POLL, "poll"),
@@ -146,6 +147,7 @@ def test_over_tls(remote, watcher):
     work.changed(3)
 
 
+@pytest.mark.sanitize
 def test_many_accounts(remote, watcher):
     remote.add_piece("CAPABILITY", capability=IDLE_ONLY)
     for i in range(30):
@@ -179,6 +181,7 @@ def test_may_do_nothing(remote, watcher):
         assert b"secret" not in file.read()
 
 
+@pytest.mark.sanitize
 def test_ends_with_the_service(remote, watcher):
     remote.start()
     watcher.watch(remote.port("imap")).watching("notify")
@@ -189,6 +192,7 @@ def test_ends_with_the_service(remote, watcher):
 
 # Failures
 
+@pytest.mark.sanitize
 def test_wrong_password(remote, watcher):
     remote.start()
     work = watcher.watch(remote.port("imap"), secret="wrong")
@@ -206,6 +210,7 @@ def test_refused_host(watcher):
     watcher.watch(143, host="10.0.0.1").failed("policy")
 
 
+@pytest.mark.sanitize
 def test_bad_request_is_answered(watcher):
     work = watcher.watch(143, idle="INBOX", security="perhaps")
     assert "security" in work.failed("config")[1]
@@ -269,12 +274,14 @@ def test_refused_poll_leaves_idle(watcher, scripted):
     assert said(scripted, "LIST") == 2
 
 
+@pytest.mark.sanitize
 def test_refused_notify(watcher, scripted):
     scripted.capabilities = [*IDLE_AND_POLL.split(), "NOTIFY"]
     scripted.on("NOTIFY", answer("NO", "not here"))
     watcher.watch(scripted.port).watching("poll")
 
 
+@pytest.mark.sanitize
 def test_notify_that_ends(watcher, scripted):
     scripted.capabilities = [*IDLE_AND_POLL.split(), "NOTIFY"]
     scripted.on("NOTIFY", answer("OK", "done"))
@@ -287,6 +294,7 @@ def test_notify_that_ends(watcher, scripted):
     work.watching("poll")
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("caps", [IDLE_ONLY, IDLE_AND_POLL + " NOTIFY"])
 def test_server_hangs_up(watcher, scripted, caps):
     scripted.capabilities = caps.split()
@@ -338,6 +346,7 @@ def cpu_secs(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+@pytest.mark.sanitize
 def test_bodies_are_not_read(watcher, scripted):
     work = watcher.watch(scripted.port)
     work.watching("idle")
@@ -346,6 +355,7 @@ def test_bodies_are_not_read(watcher, scripted):
     work.failed("protocol")
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("way", [
     stall(), raw(b"TAG OK never mind\r\n"), raw(b"+ a\r\n+ b\r\n"),
     raw(b"+ a\r\nTAG BAD no\r\n")])

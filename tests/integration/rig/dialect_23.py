@@ -121,6 +121,9 @@ protocols = imap lmtp
 
 SANITIZED = """
 default_vsz_limit = 0
+service imapsync-pull-watch {{
+  vsz_limit = 0
+}}
 import_environment = $import_environment ASAN_OPTIONS=detect_leaks=0
 """
 

@@ -145,6 +145,9 @@ protocols {{
 # privileges cannot be looked through for leaks.
 SANITIZED = """
 default_vsz_limit = unlimited
+service imapsync-pull-watch {{
+  vsz_limit = unlimited
+}}
 import_environment {{
   ASAN_OPTIONS = detect_leaks=0
 }}

@@ -61,6 +61,7 @@ def sanitized_programs():
         return []
     return [Path(tree) / "plugins" / name
             for name in ("imapsync-pull/imapsync-pull",
+                         "imapsync-pull/imapsync-pull-watch",
                          "imapsync-pull/imapsync-pull-worker",
                          "cred-notify/cred-notify")]
 
