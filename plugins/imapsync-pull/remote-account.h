@@ -14,8 +14,8 @@ int remote_account_policy(pool_t pool, const struct imapsync_settings *set,
 			  struct event *event, struct net_policy *policy_r,
 			  const char **error_r);
 
-/* What account and settings say of the connection, and all deadlines; limits and
-   buffer sizes stay 0. Points to what it is given. */
+/* What account and settings say of the connection, and all deadlines; limits
+   and buffer sizes stay 0. Points to what it is given. */
 void remote_account_settings(const struct account *account, const char *secret,
 			     const struct imapsync_settings *set,
 			     const struct net_policy *policy,

@@ -37,9 +37,10 @@ watch_client_init(const char *socket_path, unsigned int processes,
 void watch_client_deinit(struct watch_client **client);
 
 /* Watch an account. line is a whole watch line of job.h, with this id, and
-   holds a secret: pool, in which it lives, is referenced until it is sent. An id
-   is not 0 and used once: for the next watch of the same account, take another
-   one. (Else what was said of the old watch would be taken for the new.) */
+   holds a secret: pool, in which it lives, is referenced until it is sent. An
+   id is not 0 and used once: for the next watch of the same account, take
+   another one. (Else what was said of the old watch would be taken for the
+   new.) */
 void watch_client_add(struct watch_client *client, unsigned int id, pool_t pool,
 		      const string_t *line);
 /* The handlers hear nothing more of it. An unknown id (a watch that failed) is

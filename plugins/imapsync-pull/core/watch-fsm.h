@@ -88,9 +88,9 @@ bool watch_fsm_init(struct watch_fsm *fsm, const struct watch_ways *wanted,
 		    const struct watch_ways *offered);
 enum watch_action
 watch_fsm_next(struct watch_fsm *fsm, enum watch_input input);
-/* TRUE if the asker is to be told now that everything is heard, as far as mode_r
-   says: when all is ready for the first time, and again when a refusal changed
-   the mode. Ask after each watch_fsm_next(). */
+/* TRUE if the asker is to be told now that everything is heard, as far as
+   mode_r says: when all is ready for the first time, and again when a refusal
+   changed the mode. Ask after each watch_fsm_next(). */
 bool watch_fsm_tell(struct watch_fsm *fsm, enum watch_mode *mode_r);
 
 #endif
