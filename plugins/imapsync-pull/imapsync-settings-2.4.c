@@ -31,7 +31,12 @@ static const struct setting_define imapsync_setting_defines[] = {
 	DEF(STR_NOVARS, imapsync_pull_allow_no_verify),
 	DEF(STR, imapsync_pull_ca_file),
 	DEF(STR_NOVARS, imapsync_pull_fsync),
+	DEF(BOOL, imapsync_pull_schedule),
 	DEF(UINT, imapsync_pull_max_runs),
+	DEF(UINT, imapsync_pull_max_runs_per_host),
+	DEF(UINT, imapsync_pull_connections_per_mailbox),
+	DEF(UINT, imapsync_pull_watch_processes),
+	DEF(BOOL, imapsync_pull_wake_on_login),
 
 	SETTING_DEFINE_LIST_END
 };
@@ -48,7 +53,12 @@ static const struct imapsync_settings imapsync_default_settings = {
 	.imapsync_pull_allow_no_verify = "",
 	.imapsync_pull_ca_file = "",
 	.imapsync_pull_fsync = "auto",
+	.imapsync_pull_schedule = TRUE,
 	.imapsync_pull_max_runs = 10,
+	.imapsync_pull_max_runs_per_host = 4,
+	.imapsync_pull_connections_per_mailbox = 2,
+	.imapsync_pull_watch_processes = 1,
+	.imapsync_pull_wake_on_login = FALSE,
 };
 
 const struct setting_parser_info imapsync_setting_parser_info = {

@@ -7,6 +7,8 @@
 
 /* more make one run a burden for lmtp without making it faster */
 #define LMTP_CONNECTIONS_MAX 16
+/* process_limit of service imapsync-pull-watch; one holds thousands */
+#define WATCH_PROCESSES_MAX 16
 
 static bool
 check_not_empty(const char *name, const char *value, const char **error_r)
@@ -45,21 +47,37 @@ check_network(const struct imapsync_settings *set, const char **error_r)
 }
 
 static bool
+check_range(const char *name, unsigned int value, unsigned int min,
+	    unsigned int max, const char **error_r)
+{
+	if (value >= min && value <= max)
+		return TRUE;
+	*error_r = max == UINT_MAX ?
+		t_strdup_printf("%s must be at least %u: %u", name, min,
+				value) :
+		t_strdup_printf("%s must be %u to %u: %u", name, min, max,
+				value);
+	return FALSE;
+}
+
+static bool
 check_counts(const struct imapsync_settings *set, const char **error_r)
 {
-	if (set->imapsync_pull_lmtp_connections == 0 ||
-	    set->imapsync_pull_lmtp_connections > LMTP_CONNECTIONS_MAX) {
-		*error_r = t_strdup_printf(
-			"imapsync_pull_lmtp_connections must be 1 to %u: %u",
-			LMTP_CONNECTIONS_MAX,
-			set->imapsync_pull_lmtp_connections);
-		return FALSE;
-	}
-	if (set->imapsync_pull_max_runs == 0) {
-		*error_r = "imapsync_pull_max_runs must be at least 1: 0";
-		return FALSE;
-	}
-	return TRUE;
+	return check_range("imapsync_pull_lmtp_connections",
+			   set->imapsync_pull_lmtp_connections, 1,
+			   LMTP_CONNECTIONS_MAX, error_r) &&
+		check_range("imapsync_pull_max_runs",
+			    set->imapsync_pull_max_runs, 1, UINT_MAX,
+			    error_r) &&
+		check_range("imapsync_pull_max_runs_per_host",
+			    set->imapsync_pull_max_runs_per_host, 1, UINT_MAX,
+			    error_r) &&
+		check_range("imapsync_pull_connections_per_mailbox",
+			    set->imapsync_pull_connections_per_mailbox, 1,
+			    UINT_MAX, error_r) &&
+		check_range("imapsync_pull_watch_processes",
+			    set->imapsync_pull_watch_processes, 0,
+			    WATCH_PROCESSES_MAX, error_r);
 }
 
 static bool

@@ -50,8 +50,21 @@ struct imapsync_settings {
 	const char *imapsync_pull_ca_file;
 	/* auto, batch, storage: see the admin guide; default auto */
 	const char *imapsync_pull_fsync;
-	/* most runs at once over all accounts; default 10 */
+	/* accounts are pulled when they are due; no = only when somebody asks
+	   for it; default yes */
+	bool imapsync_pull_schedule;
+	/* most runs at once, over all accounts, and over those on one host;
+	   default 10 and 4 */
 	unsigned int imapsync_pull_max_runs;
+	unsigned int imapsync_pull_max_runs_per_host;
+	/* most connections at once to one remote mailbox (host and login), by
+	   runs and watchers together; 1 = it is not watched; default 2 */
+	unsigned int imapsync_pull_connections_per_mailbox;
+	/* processes that hold the connections over which news are pushed, 0 =
+	   there are none; default 1 */
+	unsigned int imapsync_pull_watch_processes;
+	/* a login by IMAP or POP3 makes the user's accounts due; default no */
+	bool imapsync_pull_wake_on_login;
 
 	/* No setting: the file dict that holds the accounts by default,
 	   imapsync_pull_service_dir/accounts */

@@ -755,6 +755,10 @@ def doveconf(server, *args):
 def test_settings_have_defaults(ready):
     out = doveconf(ready, "-a").stdout
     for line in ("imapsync_pull_max_runs = 10",
+                 "imapsync_pull_max_runs_per_host = 4",
+                 "imapsync_pull_connections_per_mailbox = 2",
+                 "imapsync_pull_watch_processes = 1",
+                 "imapsync_pull_wake_on_login = no",
                  "imapsync_pull_state_dir = "
                  f"{ready.system.dialect.HOME}/.imapsync-pull",
                  "imapsync_pull_lmtp = lmtp",
@@ -766,6 +770,9 @@ def test_settings_have_defaults(ready):
 @pytest.mark.parametrize("line, words", [
     ("imapsync_pull_maxruns = 1", "Unknown setting"),
     ("imapsync_pull_max_runs = 0", "imapsync_pull_max_runs"),
+    ("imapsync_pull_max_runs_per_host = 0", "max_runs_per_host"),
+    ("imapsync_pull_connections_per_mailbox = 0", "per_mailbox"),
+    ("imapsync_pull_watch_processes = 17", "watch_processes"),
     ("imapsync_pull_lmtp_connections = 17", "lmtp_connections"),
     ("imapsync_pull_allowed_ports = 99999", "imapsync_pull_allowed_ports"),
     ("imapsync_pull_allowed_networks = 1.2.3.4/33", "allowed_networks"),
