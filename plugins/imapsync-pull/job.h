@@ -11,8 +11,11 @@
    Answers, both ways back, any number, then exactly one end:
      progress TAB <folder> TAB <done> TAB <total> TAB <bytes>
      row TAB key=value ...
-     end TAB <class> TAB <text> [TAB <hint>]
-   class is a reply_class_name(), hint, from workers only, a reply_hint_name().
+     end TAB <class> TAB <text> [TAB <hint> [TAB <wait_secs> TAB <stored> TAB
+         <changed> TAB <failed>]]
+   class is a reply_class_name(). From workers only: hint, a reply_hint_name();
+   what the server asked to wait; messages that were stored, otherwise changed
+   (flags, expunged), and failed.
    The asker hangs up to stop a command; an answerer that hangs up before end
    has died.
 

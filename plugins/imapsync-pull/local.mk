@@ -91,6 +91,7 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/key-file.h \
 	%D%/local-folder.c \
 	%D%/local-folder.h \
+	%D%/monotonic.h \
 	%D%/pull-folder.c \
 	%D%/pull-private.h \
 	%D%/pull-store.c \

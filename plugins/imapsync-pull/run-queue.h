@@ -3,9 +3,22 @@
 
 #include "worker-job.h"
 
-/* Jobs that wait for a worker, and those that have one. No more than max_runs
-   at once; test and folders go before runs and have a few places of their own,
-   since somebody is looking at the screen. */
+/* Jobs that wait for a worker, and those that have one. Runs start in the order
+   they came, except that one waits, and lets others by, while its account is
+   being pulled, or its remote mailbox or host has as many runs as it may. So no
+   account is ever pulled twice at once.
+
+   test and folders go before runs and have a few places of their own, since
+   somebody is looking at the screen; they are over in seconds and are not
+   counted. */
+
+struct run_limits {
+	/* runs at once: in all, on one host; at least 1 */
+	unsigned int max_runs, max_per_host;
+	/* connections at once to one remote mailbox, by runs and those that
+	   run_queue_hold() lets be kept open; at least 1 */
+	unsigned int max_per_mailbox;
+};
 
 enum run_command {
 	RUN_COMMAND_RUN,
@@ -16,7 +29,12 @@ enum run_command {
 struct run_request {
 	enum run_command command;
 	const char *user, *account;
+	/* of the remote mailbox, host in lower case; NULL = not known, the
+	   account's record is broken */
+	const char *host, *login;
 	bool full, dry_run;
+	/* nobody asked for it: the account is due */
+	bool scheduled;
 };
 
 /* What a worker is sent, made when its turn has come. */
@@ -38,13 +56,13 @@ struct run_queue;
 struct run;
 
 struct run_queue *
-run_queue_init(const char *worker_socket_path, unsigned int max_runs,
+run_queue_init(const char *worker_socket_path, const struct run_limits *limits,
 	       run_prepare_t *prepare, void *context);
 /* Called for every run that ended, before its own end(), with the context of
-   prepare. */
+   prepare. msecs: how long it took, without the wait for its turn. */
 typedef void
 run_ended_t(const struct run_request *request, const struct worker_job_end *end,
-	    void *context);
+	    unsigned int msecs, void *context);
 void run_queue_set_ended(struct run_queue *queue, run_ended_t *ended);
 /* Ends all runs. */
 void run_queue_deinit(struct run_queue **queue);
@@ -56,9 +74,22 @@ run_queue_add(struct run_queue *queue, const struct run_request *request,
 	      const struct worker_job_handlers *handlers, void *context);
 /* End the run now, waiting or not: end() gets REPLY_CLASS_STOPPED. */
 void run_abort(struct run **run);
-/* End all runs of an account. */
-void run_queue_abort_account(struct run_queue *queue, const char *user,
-			     const char *account);
+/* End all runs of an account. Returns how many there were. */
+unsigned int
+run_queue_abort_account(struct run_queue *queue, const char *user,
+			const char *account);
+/* TRUE if a run (not test, not folders) of the account waits or has begun. */
+bool run_queue_has_run(struct run_queue *queue, const char *user,
+		       const char *account);
+
+/* A connection to a remote mailbox that is kept open. */
+struct run_hold;
+/* Returns NULL if there are as many connections as there may be, or none would
+   be left for runs. */
+struct run_hold *
+run_queue_hold(struct run_queue *queue, const char *host, const char *login);
+/* All must be released before run_queue_deinit(). */
+void run_hold_release(struct run_hold **hold);
 
 /* "run", "test", "folders" */
 const char *run_command_name(enum run_command command);

@@ -165,7 +165,8 @@ int pull_service_prepare_run(const struct run_request *request,
 
 /* cred-notify hears of it, whoever asked for the run. */
 void pull_service_run_ended(const struct run_request *request,
-			    const struct worker_job_end *end, void *context)
+			    const struct worker_job_end *end,
+			    unsigned int msecs ATTR_UNUSED, void *context)
 {
 	struct pull_service *service = context;
 	struct account_entry entry;
@@ -337,6 +338,8 @@ asker_runs_add(struct asker_runs *runs, const struct account *account,
 		.command = runs->command,
 		.user = account->user,
 		.account = account->name,
+		.host = account->host,
+		.login = account->login,
 		.full = job_line_get(line, "full") != NULL,
 		.dry_run = job_line_get(line, "dry_run") != NULL,
 	};

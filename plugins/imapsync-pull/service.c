@@ -209,6 +209,12 @@ static void pull_service_open(struct pull_service *service)
 struct pull_service *
 pull_service_init(const struct imapsync_settings *set, const char *base_dir)
 {
+	const struct run_limits limits = {
+		.max_runs = set->imapsync_pull_max_runs,
+		.max_per_host = set->imapsync_pull_max_runs_per_host,
+		.max_per_mailbox =
+			set->imapsync_pull_connections_per_mailbox,
+	};
 	struct pull_service *service;
 	pool_t pool;
 
@@ -225,7 +231,7 @@ pull_service_init(const struct imapsync_settings *set, const char *base_dir)
 	auth_master_set_timeout(service->auth, USERDB_TIMEOUT_MSECS);
 	service->queue = run_queue_init(
 		t_strconcat(base_dir, "/"JOB_SOCKET_WORKER, NULL),
-		set->imapsync_pull_max_runs, pull_service_prepare_run, service);
+		&limits, pull_service_prepare_run, service);
 	run_queue_set_ended(service->queue, pull_service_run_ended);
 	service->report = service_report_init(
 		t_strconcat(set->imapsync_pull_service_dir, "/reports.sqlite",

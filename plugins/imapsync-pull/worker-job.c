@@ -6,6 +6,7 @@
 #include "ostream.h"
 #include "str.h"
 #include "str-sanitize.h"
+#include "strnum.h"
 #include "dovecot-compat.h"
 #include "job.h"
 #include "worker-job.h"
@@ -23,11 +24,9 @@ struct worker_job {
 	struct worker_job_handlers handlers;
 	void *context;
 
-	/* what end() is told */
-	enum reply_class class;
-	enum reply_hint hint;
+	/* what end() is told; owns the text, NULL = it has not ended */
+	struct worker_job_end end;
 	char *text;
-	bool ended:1;
 };
 
 static struct connection_list *worker_jobs = NULL;
@@ -36,11 +35,10 @@ static void
 worker_job_set_end(struct worker_job *job, enum reply_class class,
 		   const char *text)
 {
-	if (job->ended)
+	if (job->text != NULL)
 		return;
-	job->ended = TRUE;
-	job->class = class;
-	job->text = i_strdup(text);
+	job->end.class = class;
+	job->end.text = job->text = i_strdup(text);
 }
 
 /* The last thing that happens to a job: the handler may start another one. */
@@ -48,12 +46,10 @@ static void worker_job_finish(struct worker_job *job)
 {
 	struct worker_job_handlers handlers = job->handlers;
 	void *context = job->context;
-	const struct worker_job_end end = {
-		.class = job->class, .hint = job->hint, .text = job->text,
-	};
+	const struct worker_job_end end = job->end;
 	char *text = job->text;
 
-	i_assert(job->ended);
+	i_assert(text != NULL);
 
 	timeout_remove(&job->to);
 	connection_deinit(&job->conn);
@@ -113,22 +109,52 @@ static void worker_job_handshake_ready(struct connection *conn)
 	job->to = timeout_add(job->silence_msecs, worker_job_timeout, job);
 }
 
+/* Returns 0, or -1 if the numbers are not what they should be. None at all is
+   good, too. */
 static int
+worker_job_end_numbers(struct worker_job_end *end, const char *const *args)
+{
+	unsigned int *const nums[] = {
+		&end->wait_secs, &end->stored, &end->changed, &end->failed,
+	};
+	unsigned int i;
+
+	if (*args == NULL)
+		return 0;
+	for (i = 0; i < N_ELEMENTS(nums); i++) {
+		if (args[i] == NULL || str_to_uint(args[i], nums[i]) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+worker_job_end_parse(struct worker_job_end *end, const char *const *args)
+{
+	i_zero(end);
+	if (args[0] == NULL || args[1] == NULL ||
+	    !reply_class_parse(args[0], &end->class))
+		return -1;
+	if (args[2] == NULL)
+		return 0;
+	(void)reply_hint_parse(args[2], &end->hint);
+	return worker_job_end_numbers(end, args + 3);
+}
+
+static void
 worker_job_end_line(struct worker_job *job, const struct job_line *line)
 {
-	enum reply_class class;
+	struct worker_job_end end;
 
-	if (line->args[0] == NULL || line->args[1] == NULL ||
-	    !reply_class_parse(line->args[0], &class)) {
+	if (worker_job_end_parse(&end, line->args) < 0) {
 		worker_job_set_end(job, REPLY_CLASS_LOCAL,
 				   "the worker process sent a broken end line");
-	} else {
-		worker_job_set_end(job, class,
+	} else if (job->text == NULL) {
+		end.from_worker = TRUE;
+		job->end = end;
+		worker_job_set_end(job, end.class,
 				   str_sanitize_utf8(line->args[1], 1024));
-		if (line->args[2] != NULL)
-			(void)reply_hint_parse(line->args[2], &job->hint);
 	}
-	return -1;
 }
 
 static int worker_job_line(struct worker_job *job, const char *text)
@@ -141,8 +167,10 @@ static int worker_job_line(struct worker_job *job, const char *text)
 			"the worker process sent a broken line: %s", error));
 		return -1;
 	}
-	if (strcmp(line.word, "end") == 0)
-		return worker_job_end_line(job, &line);
+	if (strcmp(line.word, "end") == 0) {
+		worker_job_end_line(job, &line);
+		return -1;
+	}
 	job->handlers.answer(&line, job->context);
 	return 1;
 }

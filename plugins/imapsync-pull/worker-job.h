@@ -14,6 +14,12 @@ struct worker_job_end {
 	enum reply_hint hint;
 	/* for people, "" if all is well */
 	const char *text;
+	/* what the server asked to wait, 0 = nothing */
+	unsigned int wait_secs;
+	/* messages: stored, otherwise changed here (flags, expunged), failed */
+	unsigned int stored, changed, failed;
+	/* the worker said all this itself, and has logged it */
+	bool from_worker;
 };
 
 struct worker_job_handlers {

@@ -73,12 +73,17 @@ static void worker_send(struct worker_job *job, const string_t *str)
 static void
 worker_send_end(struct worker_job *job, const struct pull_result *result)
 {
+	const struct pull_counts *counts = &result->counts;
 	string_t *str = t_str_new(256);
 
 	job_line_begin(str, "end");
 	job_line_add_arg(str, reply_class_name(result->class));
 	job_line_add_arg(str, result->text);
 	job_line_add_arg(str, reply_hint_name(result->hint));
+	job_line_add_arg(str, dec2str(result->wait_secs));
+	job_line_add_arg(str, dec2str(counts->stored));
+	job_line_add_arg(str, dec2str(counts->flags + counts->expunged));
+	job_line_add_arg(str, dec2str(counts->failed));
 	job_line_end(str);
 	worker_send(job, str);
 }
@@ -343,6 +348,20 @@ static bool worker_is_stopped(void *context)
 	return job->gone || master_service_is_killed(master_service);
 }
 
+static const char *worker_log_text(const struct pull_result *result)
+{
+	const struct pull_counts *counts = &result->counts;
+
+	return t_strdup_printf("%s: %u stored (%u lmtp, %u direct), "
+		"%u here already, %u flag changes, %u expunged, %u failed%s%s",
+		worker_status_name(result), counts->stored, counts->lmtp,
+		counts->direct, counts->adopted, counts->flags,
+		counts->expunged, counts->failed,
+		result->text[0] == '\0' ? "" : ": ", result->text);
+}
+
+/* One line for each run. Most runs find nothing to do: who is pulled each
+   minute shall not fill the log with that. */
 static void worker_log(struct worker_job *job, const struct pull_result *result)
 {
 	const struct pull_counts *counts = &result->counts;
@@ -355,12 +374,12 @@ static void worker_log(struct worker_job *job, const struct pull_result *result)
 
 	if (result->class != REPLY_CLASS_OK)
 		e->add_str("error", result->text);
-	e_info(e->event(), "%s: %u stored (%u lmtp, %u direct), "
-	       "%u here already, %u flag changes, %u expunged, %u failed%s%s",
-	       worker_status_name(result), counts->stored, counts->lmtp,
-	       counts->direct, counts->adopted, counts->flags,
-	       counts->expunged, counts->failed,
-	       result->text[0] == '\0' ? "" : ": ", result->text);
+	if (result->class != REPLY_CLASS_OK || counts->failed > 0 ||
+	    counts->stored + counts->adopted > 0 ||
+	    counts->flags + counts->expunged > 0)
+		e_info(e->event(), "%s", worker_log_text(result));
+	else
+		e_debug(e->event(), "%s", worker_log_text(result));
 }
 
 static void worker_job_list(struct worker_job *job, struct pull_settings *set,

@@ -17,6 +17,8 @@
    does what the name of the account says. */
 
 #define MAX_RUNS 2
+#define MAX_PER_HOST 3
+#define MAX_PER_MAILBOX 2
 #define TIMEOUT_MSECS 10000
 
 static struct ioloop *ioloop;
@@ -65,9 +67,14 @@ static int worker_line(struct connection *conn, const char *text)
 		o_stream_nsend_str(conn->output, "\001x\n");
 	else if (strncmp(name, "badend", 6) == 0)
 		o_stream_nsend_str(conn->output, "end\tnoclass\tx\n");
+	else if (strncmp(name, "badnumber", 9) == 0)
+		o_stream_nsend_str(conn->output, "end\tok\t\tnone\t1\t2\n");
 	else if (strncmp(name, "refused", 7) == 0)
-		o_stream_nsend_str(conn->output, 
+		o_stream_nsend_str(conn->output,
 				   "end\tcredential\tno\tweb-login\n");
+	else if (strncmp(name, "numbers", 7) == 0)
+		o_stream_nsend_str(conn->output,
+				   "end\tok\t\tnone\t1\t2\t3\t4\n");
 	else
 		o_stream_nsend_str(conn->output, "end\tok\t\nrow\tlate=1\n");
 	return 1;
@@ -111,9 +118,17 @@ static int prepare(const struct run_request *request, struct run_job *job_r,
 /* Every run is seen before who asked for it is told. */
 static void
 run_ended(const struct run_request *request, const struct worker_job_end *end,
-	  void *context ATTR_UNUSED)
+	  unsigned int msecs, void *context ATTR_UNUSED)
 {
+	bool numbers = strncmp(request->account, "numbers", 7) == 0;
+
 	ck_assert_str_eq(request->user, "anna");
+	ck_assert_uint_lt(msecs, TIMEOUT_MSECS);
+	ck_assert_uint_eq(end->wait_secs, numbers ? 1 : 0);
+	ck_assert_uint_eq(end->stored, numbers ? 2 : 0);
+	ck_assert_uint_eq(end->changed, numbers ? 3 : 0);
+	ck_assert_uint_eq(end->failed, numbers ? 4 : 0);
+	ck_assert(!numbers || end->from_worker);
 	if (end->hint != REPLY_HINT_NONE)
 		tell(reply_hint_name(end->hint), request->account);
 	seen++;
@@ -128,6 +143,18 @@ static void hanging(void *context ATTR_UNUSED)
 static const char *socket_path(void)
 {
 	return t_strconcat(dir, "/worker", NULL);
+}
+
+static void start_queue(unsigned int max_runs)
+{
+	const struct run_limits limits = {
+		.max_runs = max_runs,
+		.max_per_host = MAX_PER_HOST,
+		.max_per_mailbox = MAX_PER_MAILBOX,
+	};
+
+	queue = run_queue_init(socket_path(), &limits, prepare, NULL);
+	run_queue_set_ended(queue, run_ended);
 }
 
 static void setup(void)
@@ -145,8 +172,7 @@ static void setup(void)
 	ck_assert_int_ge(listen_fd, 0);
 	listen_io = io_add(listen_fd, IO_READ, worker_accept, NULL);
 	workers = connection_list_init(&job_server_set, &worker_vfuncs);
-	queue = run_queue_init(socket_path(), MAX_RUNS, prepare, NULL);
-	run_queue_set_ended(queue, run_ended);
+	start_queue(MAX_RUNS);
 	to_hang = timeout_add(TIMEOUT_MSECS, hanging, NULL);
 }
 
@@ -190,6 +216,18 @@ static struct run *add_command(enum run_command command, const char *name)
 	return run_queue_add(queue, &request, &handlers, (void *)name);
 }
 
+/* a run of an account whose name is kept apart by what it is called for */
+static struct run *
+add_at(const char *host, const char *login, const char *name, const char *label)
+{
+	const struct run_request request = {
+		.command = RUN_COMMAND_RUN, .user = "anna", .account = name,
+		.host = host, .login = login,
+	};
+
+	return run_queue_add(queue, &request, &handlers, (void *)label);
+}
+
 static struct run *add(const char *name)
 {
 	return add_command(RUN_COMMAND_RUN, name);
@@ -220,6 +258,8 @@ static const struct {
 	{ "die", "start:die local:die " },
 	{ "garbage", "start:garbage row:garbage local:garbage " },
 	{ "badend", "start:badend row:badend local:badend " },
+	{ "badnumber", "start:badnumber row:badnumber local:badnumber " },
+	{ "numbers", "start:numbers row:numbers ok:numbers " },
 	{ "gone", "config:gone " },
 	/* given up after a second */
 	{ "hang", "start:hang local:hang " },
@@ -273,6 +313,127 @@ START_TEST(queue_interactive)
 }
 END_TEST
 
+static void more_places(void)
+{
+	run_queue_deinit(&queue);
+	start_queue(10);
+}
+
+static bool traced(const char *what)
+{
+	return strstr(str_c(trace), what) != NULL;
+}
+
+/* A second run of an account waits for the first, a test of it does not, and
+   others pass by. */
+START_TEST(queue_one_of_an_account)
+{
+	struct run *first;
+
+	more_places();
+	ck_assert(!run_queue_has_run(queue, "anna", "hang1"));
+	first = add("hang1");
+	ck_assert(run_queue_has_run(queue, "anna", "hang1"));
+	ck_assert(!run_queue_has_run(queue, "bert", "hang1"));
+	run_until_started(1);
+	(void)add_at(NULL, NULL, "hang1", "second");
+	(void)add("other");
+	(void)add_command(RUN_COMMAND_TEST, "test");
+	run_until_ended(2);
+	ck_assert(traced("ok:other") && traced("ok:test"));
+	ck_assert_uint_eq(started, 3);
+	run_abort(&first);
+	run_until_started(4);
+	run_until_ended(4);
+	ck_assert(traced("local:second"));
+	ck_assert(!run_queue_has_run(queue, "anna", "hang1"));
+}
+END_TEST
+
+START_TEST(queue_host_limit)
+{
+	struct run *first;
+
+	more_places();
+	first = add_at("h", "1", "hang1", "hang1");
+	(void)add_at("h", "2", "hang2", "hang2");
+	(void)add_at("h", "3", "hang3", "hang3");
+	run_until_started(MAX_PER_HOST);
+	(void)add_at("h", "4", "late", "late");
+	(void)add_at("other", "4", "fine", "fine");
+	(void)add_at(NULL, NULL, "broken", "broken");
+	run_until_ended(2);
+	ck_assert(traced("ok:fine") && traced("ok:broken"));
+	ck_assert(!traced("start:late"));
+	run_abort(&first);
+	run_until_ended(4);
+	ck_assert(traced("ok:late"));
+}
+END_TEST
+
+/* Two accounts of one mailbox, and its other name is another mailbox. */
+START_TEST(queue_mailbox_limit)
+{
+	struct run *first;
+
+	more_places();
+	first = add_at("h", "bert", "hang1", "hang1");
+	(void)add_at("h", "bert", "hang2", "hang2");
+	run_until_started(MAX_PER_MAILBOX);
+	(void)add_at("h", "bert", "late", "late");
+	(void)add_at("h", "Bert", "fine", "fine");
+	run_until_ended(1);
+	ck_assert(traced("ok:fine") && !traced("start:late"));
+	run_abort(&first);
+	run_until_ended(3);
+	ck_assert(traced("ok:late"));
+}
+END_TEST
+
+START_TEST(queue_hold)
+{
+	struct run_hold *hold, *other;
+
+	more_places();
+	hold = run_queue_hold(queue, "h", "bert");
+	ck_assert_ptr_nonnull(hold);
+	/* nothing would be left for runs */
+	ck_assert_ptr_null(run_queue_hold(queue, "h", "bert"));
+	other = run_queue_hold(queue, "other", "bert");
+	ck_assert_ptr_nonnull(other);
+	run_hold_release(&other);
+
+	(void)add_at("h", "bert", "hang1", "hang1");
+	run_until_started(1);
+	(void)add_at("h", "bert", "late", "late");
+	(void)add_at("h", "anna", "fine", "fine");
+	run_until_ended(1);
+	ck_assert(traced("ok:fine") && !traced("start:late"));
+	run_hold_release(&hold);
+	ck_assert_ptr_null(hold);
+	run_until_started(3);
+	/* both connections are in use */
+	ck_assert(traced("start:late"));
+	run_until_ended(3);
+}
+END_TEST
+
+START_TEST(queue_hold_full)
+{
+	struct run_hold *hold;
+
+	more_places();
+	(void)add_at("h", "bert", "hang1", "hang1");
+	(void)add_at("h", "bert", "hang2", "hang2");
+	run_until_started(MAX_PER_MAILBOX);
+	ck_assert_ptr_null(run_queue_hold(queue, "h", "bert"));
+	run_until_ended(MAX_PER_MAILBOX);
+	hold = run_queue_hold(queue, "h", "bert");
+	ck_assert_ptr_nonnull(hold);
+	run_hold_release(&hold);
+}
+END_TEST
+
 START_TEST(queue_abort)
 {
 	struct run *active = add("hang1"), *waiting;
@@ -292,9 +453,9 @@ START_TEST(queue_abort)
 	run_until_ended(4);
 	ck_assert_ptr_nonnull(strstr(str_c(trace), "ok:next"));
 	ck_assert_ptr_null(strstr(str_c(trace), "start:never"));
-	run_queue_abort_account(queue, "bert", "hang2");
+	ck_assert_uint_eq(run_queue_abort_account(queue, "bert", "hang2"), 0);
 	ck_assert_uint_eq(ended, 4);
-	run_queue_abort_account(queue, "anna", "hang2");
+	ck_assert_uint_eq(run_queue_abort_account(queue, "anna", "hang2"), 1);
 	ck_assert_uint_eq(ended, 5);
 }
 END_TEST
@@ -333,6 +494,11 @@ int main(void)
 	tcase_add_loop_test(tc, queue_single, 0, N_ELEMENTS(single));
 	tcase_add_test(tc, queue_limit);
 	tcase_add_test(tc, queue_interactive);
+	tcase_add_test(tc, queue_one_of_an_account);
+	tcase_add_test(tc, queue_host_limit);
+	tcase_add_test(tc, queue_mailbox_limit);
+	tcase_add_test(tc, queue_hold);
+	tcase_add_test(tc, queue_hold_full);
 	tcase_add_test(tc, queue_abort);
 	tcase_add_test(tc, queue_deinit_ends_all);
 	tcase_add_test(tc, queue_no_worker);

@@ -127,6 +127,7 @@ IMAPSYNC = """
 protocols {{
   imapsync-pull = yes
 }}
+imapsync_pull_schedule = {schedule}
 imapsync_pull_allowed_networks = 127.0.0.0/8 ::1
 imapsync_pull_allowed_ports = any
 imapsync_pull_allow_cleartext = 127.0.0.1 localhost

@@ -305,9 +305,11 @@ def remote_dovecot(scratch, name="remote", capability=None, tls=True,
     return instance
 
 
-def local_dovecot(scratch, name="local", plugin=True, **options):
+def local_dovecot(scratch, name="local", plugin=True, schedule=False,
+                  **options):
     """The server the mail comes to, with our files. Without plugin the lmtp
-    process does not load ours."""
+    process does not load ours. Nothing is pulled but when a test says so, or
+    with schedule."""
     instance = Dovecot(scratch, name, ours=True, **options)
     instance.ports.update(http_port=free_port(), submission_port=free_port())
     instance.add_piece("LOCAL", api_key=instance.api_key,
@@ -317,7 +319,8 @@ def local_dovecot(scratch, name="local", plugin=True, **options):
         instance.add_piece("LMTP_PLUGIN")
     if (HERE.stage / SETTINGS).exists():
         instance.add_piece("IMAPSYNC", ca=scratch.ca().cert,
-                           conf=instance.dir / os.path.basename(CONF))
+                           conf=instance.dir / os.path.basename(CONF),
+                           schedule="yes" if schedule else "no")
     if sanitized_programs():
         instance.add_piece("SANITIZED")
     return instance
