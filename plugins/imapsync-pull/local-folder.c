@@ -344,7 +344,9 @@ int local_folder_scan(struct local_folder *folder, uint32_t first_uid,
 	array_clear(&folder->entries);
 	array_clear(&folder->sizes);
 	folder->sized = FALSE;
-	if (mailbox_sync(folder->box, MAILBOX_SYNC_FLAG_FULL_READ) < 0) {
+	/* With changes under way the mailbox stays as they found it. */
+	if (folder->changes == NULL &&
+	    mailbox_sync(folder->box, MAILBOX_SYNC_FLAG_FULL_READ) < 0) {
 		local_error_from_box(folder->box, "sync", error_r);
 		return -1;
 	}

@@ -1,9 +1,11 @@
 """State or mail that went back in time or got lost: what is here is
 recognised, what is missing comes again, what the user deleted does not."""
 
+import contextlib
 import glob
 import os
 import shutil
+import sqlite3
 import subprocess
 
 import pytest
@@ -252,3 +254,19 @@ def test_twins_are_two(remote, local):
         add(remote, "anna", message)
         assert account.run().new == 1
         expunge(remote, "anna", "INBOX", "*")
+
+
+def test_keywords_are_looked_after_though_mail_is_gone(pulled, local, remote):
+    """A run was killed, and then the user deleted half of what it brought: the
+    next one mends the keywords of what is there, and looks for the rest."""
+    account = pulled(messages=120)
+    done = snapshot(local, "bob")["INBOX"]
+    with selected(local, "bob") as client:
+        client.uid("STORE", f"{done[len(done) // 2].uid}:*", "+FLAGS",
+                   "(\\Deleted)")
+        client.expunge()
+    for path in glob.glob(f"{account.state_dir}/*.sqlite"):
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            assert db.execute("UPDATE folder SET dirty = 1").rowcount > 0
+    add(remote, "anna", account.corpus.message("INBOX"))
+    assert account.run().new == 1
