@@ -482,11 +482,41 @@ run_queue_abort_account(struct run_queue *queue, const char *user,
 	return count;
 }
 
-bool run_queue_has_run(struct run_queue *queue, const char *user,
+static const struct run_place *
+run_queue_find_account(struct run_queue *queue, const char *user,
 		       const char *account)
 {
 	return hash_table_lookup(queue->places,
-		run_place_name(RUN_PLACE_ACCOUNT, user, account)) != NULL;
+		run_place_name(RUN_PLACE_ACCOUNT, user, account));
+}
+
+bool run_queue_has_run(struct run_queue *queue, const char *user,
+		       const char *account)
+{
+	return run_queue_find_account(queue, user, account) != NULL;
+}
+
+bool run_queue_is_running(struct run_queue *queue, const char *user,
+			  const char *account)
+{
+	const struct run_place *place =
+		run_queue_find_account(queue, user, account);
+
+	return place != NULL && place->used > 0;
+}
+
+bool run_queue_would_wait(struct run_queue *queue,
+			  const struct run_request *request)
+{
+	const struct run_place *place;
+
+	if (run_queue_has_run(queue, request->user, request->account))
+		return TRUE;
+	place = hash_table_lookup(queue->places,
+		run_place_name(RUN_PLACE_MAILBOX, request->host,
+			       request->login));
+	return place != NULL &&
+		place->refcount >= run_place_limit(queue, RUN_PLACE_MAILBOX);
 }
 
 static void run_list_abort_all(struct run_list *list)

@@ -81,6 +81,14 @@ run_queue_abort_account(struct run_queue *queue, const char *user,
 /* TRUE if a run (not test, not folders) of the account waits or has begun. */
 bool run_queue_has_run(struct run_queue *queue, const char *user,
 		       const char *account);
+/* TRUE if it has begun. */
+bool run_queue_is_running(struct run_queue *queue, const char *user,
+			  const char *account);
+
+/* TRUE if a run would have to wait for another one of its account or remote
+   mailbox, be they few or many that wait already. */
+bool run_queue_would_wait(struct run_queue *queue,
+			  const struct run_request *request);
 
 /* A connection to a remote mailbox that is kept open. */
 struct run_hold;

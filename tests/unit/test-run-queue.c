@@ -335,7 +335,9 @@ START_TEST(queue_one_of_an_account)
 	first = add("hang1");
 	ck_assert(run_queue_has_run(queue, "anna", "hang1"));
 	ck_assert(!run_queue_has_run(queue, "bert", "hang1"));
+	ck_assert(!run_queue_is_running(queue, "anna", "hang1"));
 	run_until_started(1);
+	ck_assert(run_queue_is_running(queue, "anna", "hang1"));
 	(void)add_at(NULL, NULL, "hang1", "second");
 	(void)add("other");
 	(void)add_command(RUN_COMMAND_TEST, "test");
@@ -374,11 +376,19 @@ END_TEST
 /* Two accounts of one mailbox, and its other name is another mailbox. */
 START_TEST(queue_mailbox_limit)
 {
+	const struct run_request bert = {
+		.command = RUN_COMMAND_RUN, .user = "anna", .account = "new",
+		.host = "h", .login = "bert",
+	};
 	struct run *first;
 
 	more_places();
+	ck_assert(!run_queue_would_wait(queue, &bert));
 	first = add_at("h", "bert", "hang1", "hang1");
+	ck_assert(!run_queue_would_wait(queue, &bert));
 	(void)add_at("h", "bert", "hang2", "hang2");
+	/* before they have begun */
+	ck_assert(run_queue_would_wait(queue, &bert));
 	run_until_started(MAX_PER_MAILBOX);
 	(void)add_at("h", "bert", "late", "late");
 	(void)add_at("h", "Bert", "fine", "fine");
