@@ -2,6 +2,8 @@
 
 #include "lib.h"
 #include "str.h"
+#include "strnum.h"
+#include "time-util.h"
 #include "doveadm.h"
 #include "doveadm-print.h"
 #include "dovecot-compat.h"
@@ -14,6 +16,8 @@
 enum column_flags {
 	COLUMN_NUMBER = 0x01,
 	COLUMN_EXPAND = 0x02,
+	/* seconds since 1970, "" = never */
+	COLUMN_TIME = 0x04,
 };
 
 struct column {
@@ -51,6 +55,17 @@ static const struct column run_columns[] = {
 	{ "skipped", COLUMN_NUMBER }, { "failed", COLUMN_NUMBER },
 	{ "bytes", COLUMN_NUMBER }, { "seconds", COLUMN_NUMBER },
 	{ "error", COLUMN_EXPAND }, { NULL, 0 }
+};
+static const struct column account_status_columns[] = {
+	{ "user", 0 }, { "account", 0 }, { "state", 0 }, { "class", 0 },
+	{ "hint", 0 }, { "since", COLUMN_TIME }, { "last_try", COLUMN_TIME },
+	{ "last_ok", COLUMN_TIME }, { "next_try", COLUMN_TIME },
+	{ "watch", 0 }, { "failures", COLUMN_NUMBER },
+	{ "stored", COLUMN_NUMBER }, { "failed", COLUMN_NUMBER },
+	{ "seconds", COLUMN_NUMBER }, { "error", COLUMN_EXPAND }, { NULL, 0 }
+};
+static const struct column totals_columns[] = {
+	{ "key", 0 }, { "value", COLUMN_NUMBER }, { NULL, 0 }
 };
 /* what every answer has that is not on a command line, where the exit code
    cannot say it */
@@ -131,11 +146,27 @@ static bool value_is_number(const char *value)
 	return digits > 0 && value[digits] == '\0';
 }
 
+/* RFC 3339, in the local zone: for people and programs. Data stack. */
+static const char *value_to_time(const char *value)
+{
+	const char *text;
+	time_t secs;
+
+	if (str_to_time(value, &secs) < 0 || secs == 0)
+		return "";
+	text = t_strflocaltime("%Y-%m-%dT%H:%M:%S%z", secs);
+	/* +0100 becomes +01:00 */
+	return t_strconcat(t_strndup(text, strlen(text) - 2), ":",
+			   text + strlen(text) - 2, NULL);
+}
+
 static void
 cmd_print_value(const struct column *column, const char *value)
 {
 	if (value == NULL)
 		value = "";
+	if ((column->flags & COLUMN_TIME) != 0)
+		value = value_to_time(value);
 	if ((column->flags & COLUMN_NUMBER) != 0 && !value_is_number(value))
 		value = "0";
 	doveadm_print(value);
@@ -369,6 +400,45 @@ static void cmd_account_folders(struct doveadm_cmd_context *cctx)
 	cmd_simple(cctx, "account-folders", folders_columns, FALSE);
 }
 
+static void cmd_account_pause(struct doveadm_cmd_context *cctx)
+{
+	cmd_one_account(cctx, "account-pause", set_columns);
+}
+
+static void cmd_account_resume(struct doveadm_cmd_context *cctx)
+{
+	cmd_one_account(cctx, "account-resume", set_columns);
+}
+
+static void cmd_stop(struct doveadm_cmd_context *cctx)
+{
+	cmd_simple(cctx, "stop", set_columns, FALSE);
+}
+
+static void cmd_status_totals(struct imapsync_cmd *cmd)
+{
+	string_t *request = t_str_new(32);
+	struct imapsync_client_end end;
+
+	job_line_begin(request, "status");
+	job_line_end(request);
+	cmd_ask(cmd, request, &end);
+	cmd_finish(cmd, &end);
+}
+
+static void cmd_status(struct doveadm_cmd_context *cctx)
+{
+	struct imapsync_cmd cmd;
+
+	cmd_init(&cmd, cctx, totals_columns);
+	if (cmd_param(&cmd, "user") != NULL || cmd_flag(&cmd, "all-users"))
+		cmd_simple(cctx, "status", account_status_columns, FALSE);
+	else if (cmd_param(&cmd, "name") != NULL)
+		cmd_usage(&cmd, "give user and name");
+	else
+		cmd_status_totals(&cmd);
+}
+
 static void cmd_run(struct doveadm_cmd_context *cctx)
 {
 	cmd_simple(cctx, "run", run_columns, TRUE);
@@ -505,6 +575,22 @@ PARAM_USERS
 PARAM_NAME
 DOVEADM_CMD_PARAMS_END
 }, {
+	.name = "imapsync account pause",
+	.cmd = cmd_account_pause,
+	.usage = "-u <user> <name>",
+DOVEADM_CMD_PARAMS_START
+PARAM_USER
+PARAM_NAME
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "imapsync account resume",
+	.cmd = cmd_account_resume,
+	.usage = "-u <user> <name>",
+DOVEADM_CMD_PARAMS_START
+PARAM_USER
+PARAM_NAME
+DOVEADM_CMD_PARAMS_END
+}, {
 	.name = "imapsync run",
 	.cmd = cmd_run,
 	.usage = "-u <user mask>|-A [--full] [--dry-run] [<name>]",
@@ -512,6 +598,22 @@ DOVEADM_CMD_PARAMS_START
 PARAM_USERS
 DOVEADM_CMD_PARAM('\0', "full", CMD_PARAM_BOOL, 0)
 DOVEADM_CMD_PARAM('\0', "dry-run", CMD_PARAM_BOOL, 0)
+PARAM_NAME
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "imapsync status",
+	.cmd = cmd_status,
+	.usage = "[-u <user mask>|-A [<name>]]",
+DOVEADM_CMD_PARAMS_START
+PARAM_USERS
+PARAM_NAME
+DOVEADM_CMD_PARAMS_END
+}, {
+	.name = "imapsync stop",
+	.cmd = cmd_stop,
+	.usage = "-u <user mask>|-A [<name>]",
+DOVEADM_CMD_PARAMS_START
+PARAM_USERS
 PARAM_NAME
 DOVEADM_CMD_PARAMS_END
 },

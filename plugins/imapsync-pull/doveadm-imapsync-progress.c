@@ -70,8 +70,11 @@ void imapsync_progress_show(const char *const *args)
 	progress_shown = TRUE;
 
 	text = t_str_new(128);
-	str_printfa(text, "%s: %s %s/%s %s", args[4], args[0], args[1],
-		    args[2], progress_size(args[3]));
+	str_printfa(text, "%s: %s", args[4], args[0]);
+	if (strcmp(args[2], "0") != 0) {
+		str_printfa(text, " %s/%s %s", args[1], args[2],
+			    progress_size(args[3]));
+	}
 	/* the last column makes some terminals go to the next line */
 	progress_cut(text, progress_columns() - 1);
 	fprintf(stderr, PROGRESS_CLEAR"%s", str_c(text));

@@ -103,6 +103,11 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/run-queue.h \
 	%D%/schedule-db.c \
 	%D%/schedule-db.h \
+	%D%/scheduler-account.c \
+	%D%/scheduler-private.h \
+	%D%/scheduler-watch.c \
+	%D%/scheduler.c \
+	%D%/scheduler.h \
 	%D%/secret.c \
 	%D%/secret.h \
 	%D%/service-account.c \
@@ -111,6 +116,7 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/service-report.c \
 	%D%/service-report.h \
 	%D%/service-run.c \
+	%D%/service-status.c \
 	%D%/service-user.c \
 	%D%/service.c \
 	%D%/service.h \

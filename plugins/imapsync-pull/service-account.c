@@ -6,6 +6,7 @@
 #include "str.h"
 #include "str-sanitize.h"
 #include "dovecot-compat.h"
+#include "scheduler.h"
 #include "secret.h"
 #include "service-private.h"
 #include "core/account-change.h"
@@ -200,6 +201,23 @@ static bool account_equal(pool_t pool, const struct account *a,
 	return as[i] == bs[i];
 }
 
+static void account_set_written(struct account_set *set)
+{
+	struct pull_service *service = set->asker->service;
+	const struct account_entry entry = {
+		.account = set->account,
+		.sealed = set->sealed,
+	};
+
+	scheduler_account_set(service->scheduler, &entry);
+	if (!set->account.enabled) {
+		/* nothing more is pulled for it */
+		(void)run_queue_abort_account(service->queue, set->user,
+					      set->name);
+		service_report_forget(service->report, set->user, set->name);
+	}
+}
+
 static void account_set_write(struct account_set *set, const char *status)
 {
 	struct asker *asker = set->asker;
@@ -212,10 +230,7 @@ static void account_set_write(struct account_set *set, const char *status)
 	}
 	e_info(asker->service->event, "%s: account %s",
 	       account_names(set->user, set->name), status);
-	if (!set->account.enabled) {
-		service_report_forget(asker->service->report, set->user,
-				      set->name);
-	}
+	account_set_written(set);
 	account_row_send(asker, set->user, set->name, status);
 	asker_end_ok(asker);
 }
@@ -413,8 +428,52 @@ void asker_account_delete(struct asker *asker, const struct job_line *line)
 	e_info(service->event, "%s: account deleted",
 	       account_names(user, name));
 	/* nothing more is pulled for it */
-	run_queue_abort_account(service->queue, user, name);
+	(void)run_queue_abort_account(service->queue, user, name);
+	scheduler_account_deleted(service->scheduler, user, name);
 	service_report_forget(service->report, user, name);
 	account_row_send(asker, user, name, "deleted");
 	asker_end_ok(asker);
+}
+
+/*
+ * account-pause, account-resume: enabled=no and =yes
+ */
+
+static void account_pause(struct account_set *set, bool pause)
+{
+	static const char *const no[] = { "enabled=no", NULL };
+	static const char *const yes[] = { "enabled=yes", NULL };
+	struct asker *asker = set->asker;
+	const char *error;
+
+	if (set->old.account.enabled == !pause) {
+		account_row_send(asker, set->user, set->name, "unchanged");
+		asker_end_ok(asker);
+		return;
+	}
+	/* what the administrator does not allow any more, may be paused, too;
+	   its runs are refused one by one */
+	if (account_change_apply(asker->pool, set->user, set->name,
+				 &set->old.account, pause ? no : yes,
+				 ioloop_time, &set->account, &error) < 0)
+		account_set_error(set, REPLY_CLASS_CONFIG, EX_DATAERR, error);
+	else
+		account_set_write(set, pause ? "paused" : "resumed");
+}
+
+void asker_account_pause(struct asker *asker, const struct job_line *line)
+{
+	const struct account_entry *entry = account_find_one(asker, line);
+	struct account_set set = { .asker = asker, .exists = TRUE };
+
+	if (entry == NULL)
+		return;
+	set.user = entry->account.user;
+	set.name = entry->account.name;
+	set.old = *entry;
+	set.sealed = entry->sealed;
+	if (entry->error != NULL)
+		account_set_error(&set, REPLY_CLASS_CONFIG, 0, entry->error);
+	else
+		account_pause(&set, strcmp(line->word, "account-pause") == 0);
 }

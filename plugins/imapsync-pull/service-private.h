@@ -23,6 +23,7 @@ struct pull_service {
 	struct connection_list *askers;
 	struct auth_master_connection *auth;
 	struct service_report *report;
+	struct scheduler *scheduler;
 
 	/* NULL until they could be opened, see service-keys.c */
 	struct account_store *store;
@@ -93,12 +94,22 @@ asker_command_t asker_account_set;
 asker_command_t asker_account_list;
 asker_command_t asker_account_show;
 asker_command_t asker_account_delete;
+asker_command_t asker_account_pause;
 
 /* service-run.c */
 asker_command_t asker_run;
 run_prepare_t pull_service_prepare_run;
 run_ended_t pull_service_run_ended;
+/* The line that has an account watched; job_r as for run_prepare_t, without
+   silence_secs. Returns 0, or -1 and error_r. */
+int pull_service_prepare_watch(struct pull_service *service, const char *user,
+			       const char *name, unsigned int id,
+			       struct run_job *job_r, const char **error_r);
 /* The asker is gone, or the service: end what runs for it. */
 void asker_runs_abort(struct asker *asker);
+
+/* service-status.c */
+asker_command_t asker_status;
+asker_command_t asker_stop;
 
 #endif

@@ -6,6 +6,7 @@
 #include "str.h"
 #include "str-sanitize.h"
 #include "dovecot-compat.h"
+#include "scheduler.h"
 #include "secret.h"
 #include "service-private.h"
 
@@ -107,6 +108,26 @@ prepare_load(struct pull_service *service, pool_t pool,
 	return prepare_check(service, request, entry_r, class_r, error_r);
 }
 
+static int
+prepare_secret(struct pull_service *service, pool_t pool,
+	       const struct account_entry *entry, const char **secret_r,
+	       const char **error_r)
+{
+	const struct secret_owner owner = {
+		.user = entry->account.user,
+		.account = entry->account.name,
+		.field = "password",
+	};
+
+	if (secret_open(pool, service->ring, &owner, entry->sealed,
+			secret_r, error_r) == 0)
+		return 0;
+	*error_r = t_strdup_printf("stored password: %s", *error_r);
+	e_error(service->event, "%s/%s: %s", owner.user, owner.account,
+		*error_r);
+	return -1;
+}
+
 static void
 prepare_line(struct pull_service *service, const struct run_request *request,
 	     const struct account_entry *entry, const char *secret,
@@ -136,11 +157,6 @@ int pull_service_prepare_run(const struct run_request *request,
 			     const char **error_r, void *context)
 {
 	struct pull_service *service = context;
-	const struct secret_owner owner = {
-		.user = request->user,
-		.account = request->account,
-		.field = "password",
-	};
 	struct account_entry entry;
 	const char *secret;
 
@@ -149,12 +165,9 @@ int pull_service_prepare_run(const struct run_request *request,
 	if (prepare_load(service, job_r->pool, request, &entry,
 			 class_r, error_r) < 0)
 		return -1;
-	if (secret_open(job_r->pool, service->ring, &owner, entry.sealed,
-			&secret, error_r) < 0) {
+	if (prepare_secret(service, job_r->pool, &entry, &secret,
+			   error_r) < 0) {
 		*class_r = REPLY_CLASS_CONFIG;
-		*error_r = t_strdup_printf("stored password: %s", *error_r);
-		e_error(service->event, "%s/%s: %s", request->user,
-			request->account, *error_r);
 		return -1;
 	}
 	job_r->silence_secs = I_MAX(SILENCE_MIN_SECS,
@@ -163,16 +176,63 @@ int pull_service_prepare_run(const struct run_request *request,
 	return 0;
 }
 
-/* cred-notify hears of it, whoever asked for the run. */
+static void
+prepare_watch_line(const struct account_entry *entry, unsigned int id,
+		   const char *secret, struct run_job *job)
+{
+	const char *const *settings =
+		account_print(job->pool, &entry->account, FALSE);
+
+	job->line = str_new(job->pool, JOB_MAX_LINE);
+	job_line_begin(job->line, "watch");
+	job_line_add(job->line, "id", dec2str(id));
+	job_line_add(job->line, "user", entry->account.user);
+	job_line_add(job->line, "name", entry->account.name);
+	job_line_add(job->line, "secret", secret);
+	for (; *settings != NULL; settings++)
+		job_line_add(job->line, "set", *settings);
+	job_line_end(job->line);
+}
+
+int pull_service_prepare_watch(struct pull_service *service, const char *user,
+			       const char *name, unsigned int id,
+			       struct run_job *job_r, const char **error_r)
+{
+	const struct run_request request = {
+		.command = RUN_COMMAND_RUN, .user = user, .account = name,
+	};
+	struct account_entry entry;
+	enum reply_class class;
+	const char *secret;
+
+	i_zero(&entry);
+	job_r->pool = pool_alloconly_create_clean("imapsync watch", 1024);
+	if (prepare_load(service, job_r->pool, &request, &entry, &class,
+			 error_r) < 0 ||
+	    prepare_secret(service, job_r->pool, &entry, &secret, error_r) < 0)
+		return -1;
+	prepare_watch_line(&entry, id, secret, job_r);
+	return 0;
+}
+
+/* The schedule and cred-notify hear of it, whoever asked for the run. */
 void pull_service_run_ended(const struct run_request *request,
 			    const struct worker_job_end *end,
-			    unsigned int msecs ATTR_UNUSED, void *context)
+			    unsigned int msecs, void *context)
 {
 	struct pull_service *service = context;
 	struct account_entry entry;
 	const char *error;
 	pool_t pool;
 
+	if (request->scheduled && !end->from_worker &&
+	    end->class != REPLY_CLASS_STOPPED) {
+		/* there is nobody else to say it */
+		e_info(service->event, "%s/%s: failed: %s",
+		       str_sanitize_utf8(request->user, 128),
+		       request->account, end->text);
+	}
+	scheduler_run_ended(service->scheduler, request, end, msecs);
 	if (!service_report_wants(service->report, request->user,
 				  request->account, end->class))
 		return;
@@ -331,6 +391,25 @@ static const struct worker_job_handlers asker_run_handlers = {
 };
 
 static void
+asker_runs_say_waits(struct asker *asker, const struct account *account)
+{
+	static const char *const args[] = {
+		"waits until the pull that is under way has ended",
+		"0", "0", "0"
+	};
+	string_t *line = t_str_new(128);
+	unsigned int i;
+
+	job_line_begin(line, "progress");
+	for (i = 0; i < N_ELEMENTS(args); i++)
+		job_line_add_arg(line, args[i]);
+	job_line_add_arg(line, t_strdup_printf("%s/%s", account->user,
+					       account->name));
+	job_line_end(line);
+	asker_progress_send(asker, line);
+}
+
+static void
 asker_runs_add(struct asker_runs *runs, const struct account *account,
 	       const struct job_line *line)
 {
@@ -343,15 +422,18 @@ asker_runs_add(struct asker_runs *runs, const struct account *account,
 		.full = job_line_get(line, "full") != NULL,
 		.dry_run = job_line_get(line, "dry_run") != NULL,
 	};
+	struct run_queue *queue = runs->asker->service->queue;
 	struct asker_run *run;
 
+	if (runs->command == RUN_COMMAND_RUN &&
+	    run_queue_has_run(queue, account->user, account->name))
+		asker_runs_say_waits(runs->asker, account);
 	run = p_new(runs->asker->pool, struct asker_run, 1);
 	run->runs = runs;
 	run->user = account->user;
 	run->account = account->name;
 	DLLIST_PREPEND(&runs->pending, run);
-	run->run = run_queue_add(runs->asker->service->queue, &request,
-				 &asker_run_handlers, run);
+	run->run = run_queue_add(queue, &request, &asker_run_handlers, run);
 }
 
 /* Whoever names an account means it; else those that are not enabled, are left

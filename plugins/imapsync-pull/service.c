@@ -10,6 +10,7 @@
 #include "auth-master.h"
 #include "dovecot-compat.h"
 #include "imapsync-settings.h"
+#include "scheduler.h"
 #include "service-private.h"
 
 #include <sysexits.h>
@@ -30,7 +31,11 @@ static const struct {
 	{ "account-delete", asker_account_delete },
 	{ "account-test", asker_run },
 	{ "account-folders", asker_run },
+	{ "account-pause", asker_account_pause },
+	{ "account-resume", asker_account_pause },
 	{ "run", asker_run },
+	{ "status", asker_status },
+	{ "stop", asker_stop },
 };
 
 string_t *asker_row_begin(void)
@@ -237,6 +242,7 @@ pull_service_init(const struct imapsync_settings *set, const char *base_dir)
 		t_strconcat(set->imapsync_pull_service_dir, "/reports.sqlite",
 			    NULL), base_dir, service->event);
 	pull_service_open(service);
+	service->scheduler = scheduler_init(service);
 	return service;
 }
 
@@ -247,10 +253,12 @@ void pull_service_deinit(struct pull_service **_service)
 	if (service == NULL)
 		return;
 	*_service = NULL;
+	scheduler_stop(service->scheduler);
 	/* ends the runs of each */
 	connection_list_deinit(&service->askers);
 	run_queue_deinit(&service->queue);
 	worker_jobs_deinit();
+	scheduler_deinit(&service->scheduler);
 	service_report_deinit(&service->report);
 	auth_master_deinit(&service->auth);
 	pull_service_keys_deinit(service);

@@ -21,8 +21,18 @@ struct master_service_connection;
      account-list    user or all
      account-show    user, name
      account-delete  user, name
+     account-pause, account-resume
+		     user, name; row as for account-set (paused, resumed,
+		     unchanged)
      account-test, account-folders, run
 		     user or all, name; run: full, dry_run
+     status          user or all, name; rows: user, account, state, class,
+		     hint, error, since, last_try, last_ok, next_try (seconds
+		     since 1970, "" = never), watch, failures, stored, failed,
+		     seconds
+		     without user: rows: key, value
+     stop            user or all, name; rows: user, account, status (stopped,
+		     not-running)
    user may be a mask ('*', '?') where all is possible. */
 
 struct pull_service;
@@ -32,7 +42,7 @@ struct pull_service *
 pull_service_init(const struct imapsync_settings *set, const char *base_dir);
 void pull_service_deinit(struct pull_service **service);
 
-/* An accepted connection on the service's socket; the service owns its fd. */
+/* An accepted connection on one of the service's sockets; it owns the fd. */
 void pull_service_connected(struct pull_service *service,
 			    const struct master_service_connection *conn);
 

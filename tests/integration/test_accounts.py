@@ -434,6 +434,8 @@ def test_key_files(ready):
     assert modes == {
         "imapsync-pull": ("0o711", owner),
         "reports.sqlite": ("0o600", owner),
+        "schedule.lock": ("0o600", owner),
+        "schedule.sqlite": ("0o600", owner),
         "master.key": ("0o600", owner),
         "header.key": ("0o600", owner),
     }
