@@ -25,8 +25,12 @@ extern const char *imapsync_pull_settings_version;
 static struct file_listener_settings service_listener = {
 	JOB_SOCKET_SERVICE, 0600, "", ""
 };
+/* any mail process may say who has logged in */
+static struct file_listener_settings wake_listener = {
+	JOB_SOCKET_WAKE, 0666, "", ""
+};
 static struct file_listener_settings *service_listeners[] = {
-	&service_listener
+	&service_listener, &wake_listener
 };
 static buffer_t service_listeners_buf = {
 	{ { service_listeners, sizeof(service_listeners) } }

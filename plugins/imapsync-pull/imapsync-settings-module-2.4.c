@@ -43,9 +43,12 @@ static const struct service_settings pull_service = {
 };
 
 static const struct setting_keyvalue pull_service_defaults[] = {
-	{ "unix_listener", JOB_SOCKET_SERVICE },
+	{ "unix_listener", JOB_SOCKET_SERVICE" "JOB_SOCKET_WAKE },
 	{ "unix_listener/"JOB_SOCKET_SERVICE"/path", JOB_SOCKET_SERVICE },
 	{ "unix_listener/"JOB_SOCKET_SERVICE"/mode", "0600" },
+	/* any mail process may say who has logged in */
+	{ "unix_listener/"JOB_SOCKET_WAKE"/path", JOB_SOCKET_WAKE },
+	{ "unix_listener/"JOB_SOCKET_WAKE"/mode", "0666" },
 
 	{ NULL, NULL }
 };

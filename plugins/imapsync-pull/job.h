@@ -33,6 +33,10 @@
    server, or sense, asks to wait before the next try, 0 = nothing. No answer
    follows a forget, but answers sent before it may still come.
 
+   any mail process -> service (socket imapsync-pull-wake), without a handshake:
+     wake TAB <user>
+   There is no answer: the user has logged in.
+
    Request keys: user, name (account), full=1, dry_run=1, all=1, secret (job and
    account-set only), header_key (hex, job only), and for jobs and account-set
    set=key=value once per account setting (account_print(), account_parse()). */
@@ -40,6 +44,7 @@
 #define JOB_SOCKET_SERVICE "imapsync-pull"
 #define JOB_SOCKET_WORKER "imapsync-pull-worker"
 #define JOB_SOCKET_WATCH "imapsync-pull-watch"
+#define JOB_SOCKET_WAKE "imapsync-pull-wake"
 #define JOB_PROTOCOL_NAME "imapsync-pull"
 #define JOB_PROTOCOL_MAJOR 1
 #define JOB_PROTOCOL_MINOR 0

@@ -19,6 +19,7 @@
 #include "lmtp-store.h"
 #include "lmtp-retry.h"
 #include "lmtp-door.h"
+#include "login-door.h"
 
 const char *imapsync_pull_plugin_version = DOVECOT_ABI_VERSION;
 
@@ -446,6 +447,7 @@ void imapsync_pull_plugin_init(struct module *module)
 	const struct imapsync_settings *set;
 	const char *error;
 
+	login_door_init(module);
 	/* harmless elsewhere: mail_plugins may be global */
 	if (strcmp(master_service_get_name(master_service), "lmtp") != 0)
 		return;
@@ -462,6 +464,7 @@ void imapsync_pull_plugin_init(struct module *module)
 
 void imapsync_pull_plugin_deinit(void)
 {
+	login_door_deinit();
 	if (!door_open)
 		return;
 	mail_storage_hooks_remove(&door_hooks);

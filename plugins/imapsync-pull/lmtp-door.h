@@ -3,8 +3,10 @@
 
 struct module;
 
-/* Knows pulled messages among those that LMTP delivers, and puts back what
-   LMTP loses: folder, flags, keywords, date; and each only once. */
+/* The plugin: in imap and pop3 it is login-door.h.
+
+   In lmtp it knows pulled messages among those that LMTP delivers, and puts back
+   what LMTP loses: folder, flags, keywords, date; and each only once. */
 
 extern const char *imapsync_pull_plugin_version;
 

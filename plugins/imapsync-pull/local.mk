@@ -118,6 +118,7 @@ noinst_LTLIBRARIES += %D%/libpull.la
 	%D%/service-run.c \
 	%D%/service-status.c \
 	%D%/service-user.c \
+	%D%/service-wake.c \
 	%D%/service.c \
 	%D%/service.h \
 	%D%/sink-direct.c \
@@ -174,6 +175,7 @@ dovecot_pkglibexec_PROGRAMS += %D%/imapsync-pull-watch
 dovecot_module_LTLIBRARIES += %D%/lib95_imapsync_pull_plugin.la
 %C%_lib95_imapsync_pull_plugin_la_SOURCES = \
 	%D%/inflight.c \
+	%D%/job.c \
 	%D%/lmtp-door.c \
 	%D%/lmtp-door.h \
 	%D%/lmtp-key.c \
@@ -184,6 +186,8 @@ dovecot_module_LTLIBRARIES += %D%/lib95_imapsync_pull_plugin.la
 	%D%/lmtp-source.h \
 	%D%/lmtp-store.c \
 	%D%/lmtp-store.h \
+	%D%/login-door.c \
+	%D%/login-door.h \
 	$(settings_sources) \
 	$(settings_user_sources)
 %C%_lib95_imapsync_pull_plugin_la_LDFLAGS = $(module_ldflags) \

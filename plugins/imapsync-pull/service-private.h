@@ -24,6 +24,9 @@ struct pull_service {
 	struct auth_master_connection *auth;
 	struct service_report *report;
 	struct scheduler *scheduler;
+	/* who is about to say that somebody has logged in */
+	struct pull_waker *wakers;
+	unsigned int waker_count;
 
 	/* NULL until they could be opened, see service-keys.c */
 	struct account_store *store;
@@ -107,6 +110,10 @@ int pull_service_prepare_watch(struct pull_service *service, const char *user,
 			       struct run_job *job_r, const char **error_r);
 /* The asker is gone, or the service: end what runs for it. */
 void asker_runs_abort(struct asker *asker);
+
+/* service-wake.c: an accepted connection on the socket for that; owns fd. */
+void pull_service_waker_connected(struct pull_service *service, int fd);
+void pull_service_wakers_deinit(struct pull_service *service);
 
 /* service-status.c */
 asker_command_t asker_status;

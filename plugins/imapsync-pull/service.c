@@ -180,6 +180,10 @@ void pull_service_connected(struct pull_service *service,
 {
 	struct asker *asker;
 
+	if (strcmp(conn->name, JOB_SOCKET_WAKE) == 0) {
+		pull_service_waker_connected(service, conn->fd);
+		return;
+	}
 	asker = i_new(struct asker, 1);
 	asker->service = service;
 	asker->event = event_create(service->event);
@@ -253,6 +257,7 @@ void pull_service_deinit(struct pull_service **_service)
 	if (service == NULL)
 		return;
 	*_service = NULL;
+	pull_service_wakers_deinit(service);
 	scheduler_stop(service->scheduler);
 	/* ends the runs of each */
 	connection_list_deinit(&service->askers);

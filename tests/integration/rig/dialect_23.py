@@ -116,6 +116,13 @@ imapsync_pull_allow_no_verify = 127.0.0.1 localhost
 imapsync_pull_ca_file = {ca}
 """
 
+WAKE_ON_LOGIN = """
+imapsync_pull_wake_on_login = yes
+protocol imap {{
+  mail_plugins = $mail_plugins imapsync_pull
+}}
+"""
+
 NO_IMAPSYNC = """
 protocols = imap lmtp
 """

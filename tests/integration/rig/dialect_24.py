@@ -136,6 +136,15 @@ imapsync_pull_ca_file = {ca}
 """
 
 # without it again
+WAKE_ON_LOGIN = """
+imapsync_pull_wake_on_login = yes
+protocol imap {{
+  mail_plugins {{
+    imapsync_pull = yes
+  }}
+}}
+"""
+
 NO_IMAPSYNC = """
 protocols {{
   imapsync-pull = no
