@@ -7,7 +7,7 @@ import sys
 import time
 
 from . import (Corpus, Message, Scratch, append, fill_maildir, local_dovecot,
-               remote_dovecot, snapshot)
+               remote_dovecot, snapshot, wait_for)
 from . import names
 from .corpus import NEWEST, YEAR
 
@@ -27,7 +27,7 @@ if header :contains "Subject" "Invoice" {
 class Demo:
     def __init__(self, scratch):
         self.remote = remote_dovecot(scratch)
-        self.local = local_dovecot(scratch)
+        self.local = local_dovecot(scratch, schedule=True)
         self.secret = "correct horse battery staple"
         self.secret_file = scratch.path / "remote-password"
         self.corpus = Corpus(seed=2024)
@@ -93,12 +93,13 @@ class Demo:
             self.local.doveadm_command()))
 
     def account(self):
-        self.title("Add the account: the secret comes on standard input")
+        self.title("Add the account: the secret comes on standard input. "
+                   "With enabled=no it is not pulled yet")
         self.doveadm(
             "imapsync", "account", "set", "-u", USER, ACCOUNT,
             "host=localhost", f"port={self.remote.port('imaps')}",
             f"login={REMOTE_USER}", "preset=backup", "deliver=lmtp",
-            "history=lmtp", stdin=self.secret_file)
+            "history=lmtp", "enabled=no", stdin=self.secret_file)
         self.title("Test it, step by step")
         self.doveadm("-f", "table", "imapsync", "account", "test", "-u", USER,
                      ACCOUNT)
@@ -107,13 +108,19 @@ class Demo:
                      USER, ACCOUNT)
 
     def pull(self):
-        self.title("Pull: through LMTP and Sieve (history=lmtp), but Sent, "
-                   "Drafts, Junk and Trash are saved directly")
-        self.run()
+        self.title("From now on it is pulled by itself: through LMTP and "
+                   "Sieve (history=lmtp), but Sent, Drafts, Junk and Trash "
+                   "are saved directly")
+        self.doveadm("-f", "table", "imapsync", "account", "resume", "-u",
+                     USER, ACCOUNT)
+        wait_for(self.is_watched, timeout=120,
+                 what="the first pull, and a connection that waits for news")
+        self.doveadm("-f", "pager", "imapsync", "status", "-u", USER, ACCOUNT)
 
-    def run(self):
-        return self.doveadm("-f", "table", "imapsync", "run", "-u", USER,
-                            ACCOUNT)
+    def is_watched(self):
+        row, = self.local.doveadm("imapsync", "status", "-u", USER, ACCOUNT,
+                                  json=True).rows
+        return row["watch"] and row["state"] == "waiting"
 
     def arrived(self):
         self.title("What arrived where")
@@ -127,21 +134,25 @@ class Demo:
                          "mailbox", mailbox, "1:4", may_fail=True)
 
     def change(self):
-        self.title("On the remote: one new message, and one gets a star")
+        self.title("On the remote: one message gets a star, and a new one "
+                   "arrives")
         client = self.remote.imap(REMOTE_USER)
-        append(client, Message("INBOX", self.corpus.message(
-            subject="Fresh from the remote").content, date=NEWEST + YEAR))
         client.select(names.quote(STARRED))
         # UIDs there are in the order the sample was made in
         uid = 1 + [m for m in self.messages if m.folder == STARRED].index(
             self.starred)
         client.uid("STORE", str(uid), "+FLAGS", "(\\Flagged)")
+        append(client, Message("INBOX", self.corpus.message(
+            subject="Fresh from the remote").content, date=NEWEST + YEAR))
         client.logout()
 
     def again(self):
-        self.title("Pull again")
-        seconds = self.run()
-        print(f"({seconds:.2f} seconds)")
+        self.title("The remote tells of it: nobody has to ask")
+        began = time.monotonic()
+        wait_for(lambda: self.local.doveadm(
+            "search", "-u", USER, "mailbox", "INBOX", "subject", "Fresh").out,
+            what="the new message")
+        print(f"(here after {time.monotonic() - began:.2f} seconds)")
         self.doveadm("-f", "table", "fetch", "-u", USER,
                      "mailbox uid flags date.received hdr.subject",
                      "mailbox", "INBOX", "subject", "Fresh")
@@ -149,6 +160,12 @@ class Demo:
                      "mailbox uid flags date.received hdr.subject",
                      "mailbox", STARRED, "header", "Message-ID",
                      self.message_id(self.starred))
+
+    def by_hand(self):
+        self.title("A pull by hand has nothing left to do")
+        seconds = self.doveadm("-f", "table", "imapsync", "run", "-u", USER,
+                               ACCOUNT)
+        print(f"({seconds:.2f} seconds)")
 
     def count(self):
         self.title("Nothing came twice, nothing is missing")
@@ -191,6 +208,7 @@ def main():
         demo.arrived()
         demo.change()
         demo.again()
+        demo.by_hand()
         demo.count()
         demo.where_next()
         if "--keep" in sys.argv[1:]:
