@@ -552,7 +552,8 @@ def test_under_load(scratch, corpus, stroke):
     # what Dovecot's own processes say of each other's end
     allow = ("killed with signal 9", "Broken pipe", "Connection reset",
              "Remote closed connection", "hung up", "EOF", "disconnected",
-             r"connect\(.*/run/lmtp\) failed")
+             r"connect\(.*/run/lmtp\) failed", "auth for nonexistent client",
+             "Internal auth failure")
     local = local_dovecot(scratch, schedule=True)
     remote = remote_dovecot(scratch)
     names = ("a", "b", "c", "d")
