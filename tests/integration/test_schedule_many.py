@@ -1,0 +1,129 @@
+"""Five minutes of five hundred accounts on several hosts, a tenth of them
+failing in different ways: nobody is forgotten, no host is overrun, and what is
+appended meanwhile arrives."""
+
+import contextlib
+import datetime
+import os
+import random
+import re
+import time
+
+import pytest
+from pull_rig import Account, add
+from rig import (Corpus, local_dovecot, remote_dovecot, snapshot,
+                 wait_for)
+from rig.scratch import free_port
+from scripted_imap import Server, stall
+
+pytestmark = pytest.mark.soak
+
+ACCOUNTS = int(os.environ.get("IMAPSYNC_MANY_ACCOUNTS", "500"))
+SECONDS = int(os.environ.get("IMAPSYNC_MANY_SECONDS", "300"))
+HOSTS = [f"127.0.0.{number}" for number in range(2, 7)]
+PER_HOST, RUNS, INTERVAL = 3, 12, 30
+# what due.h promises over the interval, on a machine with other things to do
+BOUND = 20
+# a tenth
+FAILING = ("password", "refused", "silent")
+
+LOGIN = re.compile(r"^(\S+ \S+) imap-login: .*Login: user=<(\w+)>.*"
+                   r"lip=([0-9.]+),.*session=<([^>]*)>")
+END = re.compile(r"^(\S+ \S+) imap\(.*<([^<>]*)>: .*Disconnected")
+
+
+class Sessions:
+    """What the remote server's log tells of who came when."""
+
+    def __init__(self, remote):
+        self.logins = {}
+        self.most = dict.fromkeys(HOSTS, 0)
+        where, now = {}, dict.fromkeys(HOSTS, 0)
+        for line in remote.log.text().splitlines():
+            login, end = LOGIN.match(line), END.match(line)
+            if login and login[3] in now:
+                self.logins.setdefault(login[2], []).append(
+                    datetime.datetime.fromisoformat(login[1]).timestamp())
+                where[login[4]] = login[3]
+                now[login[3]] += 1
+                self.most[login[3]] = max(self.most[login[3]], now[login[3]])
+            elif end and end[2] in where:
+                now[where.pop(end[2])] -= 1
+
+    def longest_gap(self, user, start, end):
+        times = [start, *sorted(self.logins.get(user, ())), end]
+        return max(b - a for a, b in zip(times, times[1:]))
+
+
+def failing_keys(kind, silent):
+    return {"password": {"secret": "wrong"},
+            "refused": {"host": HOSTS[0], "port": free_port()},
+            "silent": {"host": "127.0.0.1", "port": silent.port}}[kind]
+
+
+@contextlib.contextmanager
+def many(local, remote):
+    """Yields the accounts that work, by user. Starts both servers."""
+    remote.configure(f"listen = {' '.join(('127.0.0.1', *HOSTS))}\n")
+    local.configure(f"imapsync_pull_max_runs = {RUNS}\n"
+                    f"imapsync_pull_max_runs_per_host = {PER_HOST}\n"
+                    "imapsync_pull_allow_cleartext = 127.0.0.*\n")
+    names = [f"user{number}" for number in range(ACCOUNTS)]
+    for name in names:
+        remote.add_user(name)
+        local.add_user(name)
+    remote.start()
+    local.start()
+    wait_for(lambda: local.doveadm("user", names[-1]).code == 0)
+    with Server() as silent:
+        silent.on("GREETING", stall())
+        good = {}
+        for number, name in enumerate(names):
+            host = HOSTS[number % len(HOSTS)]
+            keys = {"host": host, "interval": f"{INTERVAL}s", "idle": "no",
+                    "login": name}
+            bad = FAILING[number // 10 % 3] if number % 10 == 0 else None
+            if bad:
+                keys.update(failing_keys(bad, silent))
+            account = Account(local, name, remote, **keys)
+            if not bad:
+                good[name] = account
+        yield good
+
+
+def append_now_and_then(remote, users, seconds):
+    """Returns how many messages each user was sent."""
+    corpus, chance, sent = Corpus(seed=5), random.Random(5), {}
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        user = chance.choice(users)
+        add(remote, user, corpus.message(folder="INBOX", kind="plain"))
+        sent[user] = sent.get(user, 0) + 1
+        time.sleep(chance.uniform(0.1, 0.9))
+    return sent
+
+
+def test_five_minutes(scratch):
+    local = local_dovecot(scratch, schedule=True)
+    remote = remote_dovecot(scratch)
+    with many(local, remote) as good:
+        # the slowest round is the first
+        wait_for(lambda: set(Sessions(remote).logins) >= set(good),
+                 timeout=300, what="each account to be pulled once")
+        start = time.time()
+        sent = append_now_and_then(remote, sorted(good), SECONDS)
+        end = time.time()
+        for user, count in sent.items():
+            wait_for(lambda user=user, count=count:
+                     len(snapshot(local, user)["INBOX"]) == count,
+                     timeout=2 * INTERVAL + BOUND,
+                     what=f"{count} messages to reach {user}")
+    sessions = Sessions(remote)
+    # the first gap begins before the start
+    waits = {user: sessions.longest_gap(user, start, end) for user in good}
+    worst = max(waits, key=waits.get)
+    print(f"longest wait {waits[worst]:.0f} s ({worst}), "
+          f"most connections to a host {max(sessions.most.values())}, "
+          f"{sum(map(len, sessions.logins.values()))} logins")
+    assert waits[worst] <= INTERVAL + BOUND
+    assert max(sessions.most.values()) <= PER_HOST
