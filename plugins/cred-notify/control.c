@@ -313,6 +313,7 @@ static void stat_holders(struct asker *asker)
 	stat_send(asker, "refreshed", stats.refreshed);
 	stat_send(asker, "lookups", stats.lookups);
 	stat_send(asker, "lookups-failed", stats.failed);
+	stat_send(asker, "lookups-pending", stats.pending);
 }
 
 static void
@@ -365,7 +366,8 @@ control_tested(const char *name, const char *result, void *context)
 	T_BEGIN {
 		if (name == NULL) {
 			asker->test = NULL;
-			asker_end(asker, EX_OK, "");
+			asker_end(asker, result == NULL ? EX_OK : EX_NOUSER,
+				  result == NULL ? "" : result);
 		} else {
 			row_send_pair(asker, name, result);
 		}
@@ -374,16 +376,14 @@ control_tested(const char *name, const char *result, void *context)
 
 static void control_test(struct asker *asker, const char *const *args)
 {
-	const char *user = control_line_get(args, "user"), *error;
+	const char *user = control_line_get(args, "user");
 
 	if (user == NULL) {
 		asker_end(asker, EX_USAGE, "give a user");
 		return;
 	}
 	asker->test = cred_service_test(asker->service, user, control_tested,
-					asker, &error);
-	if (asker->test == NULL)
-		asker_end(asker, EX_NOUSER, error);
+					asker);
 }
 
 /*

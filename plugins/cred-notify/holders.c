@@ -5,22 +5,23 @@
 #include "ioloop.h"
 #include "strnum.h"
 #include "time-util.h"
-#include "auth-master.h"
 #include "dovecot-compat.h"
 #include "holders.h"
+#include "userdb-client.h"
 
-/* A lookup that takes longer is of an auth process that hangs. One that lost
-   its LDAP server says so after 4 to 7 seconds. We must not be gone by then:
-   that of Dovecot 2.4.1 crashes if it has nobody to answer. */
-#define LOOKUP_TIMEOUT_MSECS 8000
+/* An auth that lost its LDAP server says so after 4 to 7 seconds. */
+#define LOOKUP_TIMEOUT_SECS 8
+/* and may take long before it has the first of all names, or the next */
+#define LIST_TIMEOUT_SECS 60
 /* Failure after more than this is of all users, not of one: that is said with
    a delay of up to 3 seconds. */
 #define SLOW_MSECS 3500
-/* then it is left alone so long */
-#define DOWN_SECS 10
-/* users that are looked up in one go */
-#define PORTION 200
-#define PORTION_MSECS 5
+/* questions that auth has at one time; and those of them that are of looking
+   at all users, which must not keep the others waiting */
+#define MAX_IN_FLIGHT 100
+#define MAX_REFRESH_IN_FLIGHT 20
+/* how often it is said that lookups fail */
+#define FAILED_SAY_SECS 60
 
 struct holders_waiter {
 	holders_callback_t *callback;
@@ -30,22 +31,46 @@ struct holders_waiter {
 struct holders {
 	struct holders_settings set;
 	struct event *event;
-	struct auth_master_connection *auth;
-	time_t down_until;
+	/* auth takes no question while it lists names */
+	struct userdb_client *lookups, *list;
+	time_t failed_said;
 
 	/* candidates, NULL-terminated; NULL = not known */
 	pool_t pool;
 	const char *const *names;
 	struct holders_stats stats;
 
-	/* while all are looked at: all users, those who hold it, and how far
-	   we are */
+	/* while all are looked at: all users, those who hold it, how far we
+	   are, lookups that are not answered, and whether it is in vain */
 	pool_t run_pool;
 	ARRAY_TYPE(const_string) users, found;
-	unsigned int pos;
+	unsigned int pos, run_in_flight;
+	bool run_failed;
 	struct timeout *to;
 	ARRAY(struct holders_waiter) waiters;
 };
+
+struct holders_lookup {
+	struct holders *holders;
+	pool_t pool;
+	holders_lookup_callback_t *callback;
+	void *context;
+	struct timeval start;
+};
+
+static struct userdb_client *
+client_init(struct holders *holders, unsigned int timeout_secs)
+{
+	const struct userdb_client_settings set = {
+		.path = t_strconcat(holders->set.base_dir, "/auth-userdb",
+				    NULL),
+		.service = "cred-notify",
+		.timeout_secs = timeout_secs,
+		.max_in_flight = MAX_IN_FLIGHT,
+	};
+
+	return userdb_client_init(&set, holders->event);
+}
 
 struct holders *
 holders_init(const struct holders_settings *set, struct event *event_parent)
@@ -56,56 +81,25 @@ holders_init(const struct holders_settings *set, struct event *event_parent)
 	holders->event = event_create(event_parent);
 	event_set_append_log_prefix(holders->event, "userdb: ");
 	i_array_init(&holders->waiters, 4);
-	holders->auth = auth_master_init(
-		t_strconcat(set->base_dir, "/auth-userdb", NULL), 0);
-	auth_master_set_timeout(holders->auth, LOOKUP_TIMEOUT_MSECS);
+	holders->lookups = client_init(holders, LOOKUP_TIMEOUT_SECS);
+	holders->list = client_init(holders, LIST_TIMEOUT_SECS);
 	return holders;
-}
-
-void holders_deinit(struct holders **_holders)
-{
-	struct holders *holders = *_holders;
-
-	if (holders == NULL)
-		return;
-	*_holders = NULL;
-	timeout_remove(&holders->to);
-	auth_master_deinit(&holders->auth);
-	array_free(&holders->waiters);
-	pool_unref(&holders->run_pool);
-	pool_unref(&holders->pool);
-	event_unref(&holders->event);
-	i_free(holders);
 }
 
 /*
  * One user
  */
 
-static bool holders_is_down(struct holders *holders)
+static void holders_failed(struct holders *holders, const char *what,
+			   enum userdb_client_result result)
 {
-	return ioloop_time < holders->down_until;
-}
-
-static void holders_set_down(struct holders *holders, const char *what)
-{
-	/* the clock stood still while we waited */
-	io_loop_time_refresh();
-	e_error(holders->event, "%s failed: left alone for %u seconds", what,
-		DOWN_SECS);
-	holders->down_until = ioloop_time + DOWN_SECS;
 	holders->stats.failed++;
-}
-
-/* -1: auth did not answer, -2: it said that it failed */
-static void
-holders_lookup_failed(struct holders *holders, int ret,
-		      const struct timeval *start)
-{
-	io_loop_time_refresh();
-	if (ret == -1 ||
-	    timeval_diff_msecs(&ioloop_timeval, start) > SLOW_MSECS)
-		holders_set_down(holders, "lookup");
+	if (ioloop_time - holders->failed_said < FAILED_SAY_SECS)
+		return;
+	holders->failed_said = ioloop_time;
+	e_error(holders->event, "%s failed: %s (tried again later)", what,
+		result == USERDB_CLIENT_SILENT ? "auth does not answer" :
+		"auth says so");
 }
 
 static uid_t fields_uid(const char *const *fields)
@@ -120,30 +114,66 @@ static uid_t fields_uid(const char *const *fields)
 	return (uid_t)-1;
 }
 
-int holders_lookup(struct holders *holders, pool_t pool, const char *name,
-		   struct holders_user *user_r)
+/* values: as of USERDB_CLIENT_OK */
+static void
+user_parse(struct holders *holders, pool_t pool, const char *const *values,
+	   struct holders_user *user_r)
 {
-	const struct auth_user_info info = {
-		.compat_auth_user_info_protocol = "cred-notify",
-	};
-	const char *const *fields, *username;
-	struct timeval start = ioloop_timeval;
-	int ret;
-
 	i_zero(user_r);
-	if (holders_is_down(holders))
-		return -1;
-	holders->stats.lookups++;
-	ret = auth_master_user_lookup(holders->auth, name, &info, pool,
-				      &username, &fields);
-	if (ret < 0)
-		holders_lookup_failed(holders, ret, &start);
-	if (ret <= 0)
-		return ret < 0 ? -1 : 0;
-	audience_user_parse(pool, holders->set.audience, username, fields,
+	audience_user_parse(pool, holders->set.audience,
+			    p_strdup(pool, values[0]), values + 1,
 			    &user_r->audience);
-	user_r->uid = fields_uid(fields);
-	return 1;
+	user_r->uid = fields_uid(values + 1);
+}
+
+/* Returns as holders_lookup_callback_t has it. */
+static int
+lookup_result(struct holders *holders, enum userdb_client_result result)
+{
+	switch (result) {
+	case USERDB_CLIENT_OK:
+		return 1;
+	case USERDB_CLIENT_UNKNOWN:
+		return 0;
+	case USERDB_CLIENT_FAILED:
+	case USERDB_CLIENT_SILENT:
+		holders_failed(holders, "lookup", result);
+		return -1;
+	case USERDB_CLIENT_NAME:
+		break;
+	}
+	i_unreached();
+}
+
+static void
+holders_answered(enum userdb_client_result result, const char *const *values,
+		 void *context)
+{
+	struct holders_lookup *lookup = context;
+	int ret = lookup_result(lookup->holders, result);
+	struct holders_user user;
+
+	T_BEGIN {
+		if (ret > 0) {
+			user_parse(lookup->holders, lookup->pool, values,
+				   &user);
+		}
+		lookup->callback(ret, ret > 0 ? &user : NULL, lookup->context);
+	} T_END;
+	i_free(lookup);
+}
+
+void holders_lookup(struct holders *holders, pool_t pool, const char *name,
+		    holders_lookup_callback_t *callback, void *context)
+{
+	struct holders_lookup *lookup = i_new(struct holders_lookup, 1);
+
+	lookup->holders = holders;
+	lookup->pool = pool;
+	lookup->callback = callback;
+	lookup->context = context;
+	holders->stats.lookups++;
+	userdb_client_lookup(holders->lookups, name, holders_answered, lookup);
 }
 
 /*
@@ -194,73 +224,97 @@ static void holders_succeed(struct holders *holders)
 	holders_finish(holders, TRUE);
 }
 
-/* Returns FALSE if the userdb does not answer. */
-static bool holders_look(struct holders *holders, const char *name)
-{
-	struct holders_user user;
-	pool_t pool = pool_alloconly_create("holders user", 1024);
-	int ret;
+static void holders_run(struct holders *holders);
 
-	T_BEGIN {
-		ret = holders_lookup(holders, pool, name, &user);
-		if (ret > 0 && user.audience.holds_capability)
-			holders_add(holders, user.audience.name);
-	} T_END;
-	pool_unref(&pool);
-	/* trouble with one user must not hide the others */
-	return ret >= 0 || !holders_is_down(holders);
+/* Trouble with one user must not hide the others. */
+static bool
+failure_is_of_all(const struct holders_lookup *lookup,
+		  enum userdb_client_result result)
+{
+	return result == USERDB_CLIENT_SILENT ||
+		timeval_diff_msecs(&ioloop_timeval, &lookup->start) >
+		SLOW_MSECS;
 }
 
-static void holders_portion(struct holders *holders)
+static void
+holders_looked_at(enum userdb_client_result result, const char *const *values,
+		  void *context)
 {
-	unsigned int end = holders->pos + PORTION;
+	struct holders_lookup *lookup = context;
+	struct holders *holders = lookup->holders;
+	pool_t pool = pool_alloconly_create("holders user", 1024);
+	int ret = lookup_result(holders, result);
+	struct holders_user user;
 
-	end = I_MIN(end, array_count(&holders->users));
-	for (; holders->pos < end; holders->pos++) {
-		const char *const *name =
-			array_idx(&holders->users, holders->pos);
-
-		if (!holders_look(holders, *name)) {
-			holders_finish(holders, FALSE);
-			return;
-		}
+	if (ret > 0) {
+		user_parse(holders, pool, values, &user);
+		if (user.audience.holds_capability)
+			holders_add(holders, user.audience.name);
+	} else if (ret < 0 && failure_is_of_all(lookup, result)) {
+		holders->run_failed = TRUE;
 	}
-	if (end == array_count(&holders->users))
+	pool_unref(&pool);
+	i_free(lookup);
+	holders->run_in_flight--;
+	holders_run(holders);
+}
+
+static void holders_look(struct holders *holders, const char *name)
+{
+	struct holders_lookup *lookup = i_new(struct holders_lookup, 1);
+
+	lookup->holders = holders;
+	lookup->start = ioloop_timeval;
+	holders->stats.lookups++;
+	holders->run_in_flight++;
+	userdb_client_lookup(holders->lookups, name, holders_looked_at, lookup);
+}
+
+/* Lookups that are under way are waited for, whatever became of the others:
+   they are of this run. */
+static void holders_run(struct holders *holders)
+{
+	unsigned int count = array_count(&holders->users);
+
+	while (!holders->run_failed && holders->pos < count &&
+	       holders->run_in_flight < MAX_REFRESH_IN_FLIGHT) {
+		holders_look(holders, array_idx_elem(&holders->users,
+						     holders->pos++));
+	}
+	if (holders->run_in_flight > 0)
+		return;
+	if (holders->run_failed)
+		holders_finish(holders, FALSE);
+	else
 		holders_succeed(holders);
 }
 
-static int holders_list(struct holders *holders)
+static void
+holders_listed(enum userdb_client_result result, const char *const *values,
+	       void *context)
 {
-	const struct auth_user_info info = {
-		.compat_auth_user_info_protocol = "cred-notify",
-	};
-	struct auth_master_user_list_ctx *ctx;
+	struct holders *holders = context;
 	const char *name;
 
-	if (holders_is_down(holders))
-		return -1;
-	/* an empty mask was once answered with nobody */
-	ctx = auth_master_user_list_init(holders->auth, "*", &info);
-	while ((name = auth_master_user_list_next(ctx)) != NULL) {
-		name = p_strdup(holders->run_pool, name);
+	if (result == USERDB_CLIENT_NAME) {
+		name = p_strdup(holders->run_pool, values[0]);
 		array_push_back(&holders->users, &name);
+		return;
 	}
-	if (auth_master_user_list_deinit(&ctx) < 0) {
-		holders_set_down(holders, "listing users");
-		return -1;
+	if (result != USERDB_CLIENT_OK) {
+		holders_failed(holders, "listing users", result);
+		holders->run_failed = TRUE;
 	}
-	return 0;
+	holders_run(holders);
 }
 
 static void holders_start(struct holders *holders)
 {
 	timeout_remove(&holders->to);
-	if (holders->set.refresh_secs > 0 && holders_list(holders) < 0) {
-		holders_finish(holders, FALSE);
-		return;
-	}
-	holders->to = timeout_add_short(PORTION_MSECS, holders_portion,
-					holders);
+	if (holders->set.refresh_secs > 0)
+		userdb_client_list(holders->list, holders_listed, holders);
+	else
+		holders_run(holders);
 }
 
 static void holders_fresh(struct holders *holders)
@@ -284,13 +338,14 @@ void holders_refresh(struct holders *holders, bool force,
 
 	waiter->callback = callback;
 	waiter->context = context;
-	if (holders->to != NULL)
+	if (holders->to != NULL || holders->run_pool != NULL)
 		return;
 	if (!force && !holders_is_stale(holders)) {
 		holders->to = timeout_add_short(0, holders_fresh, holders);
 		return;
 	}
 	holders->pos = 0;
+	holders->run_failed = FALSE;
 	holders->run_pool = pool_alloconly_create("holders", 4096);
 	p_array_init(&holders->users, holders->run_pool, 64);
 	p_array_init(&holders->found, holders->run_pool, 8);
@@ -308,4 +363,24 @@ void holders_get_stats(const struct holders *holders,
 		       struct holders_stats *stats_r)
 {
 	*stats_r = holders->stats;
+	stats_r->pending = userdb_client_pending(holders->lookups);
+}
+
+/* Who is called back finds nothing of it closed yet, and gets no answer. */
+void holders_deinit(struct holders **_holders)
+{
+	struct holders *holders = *_holders;
+
+	if (holders == NULL)
+		return;
+	*_holders = NULL;
+	userdb_client_deinit(&holders->list);
+	userdb_client_deinit(&holders->lookups);
+	if (array_count(&holders->waiters) > 0)
+		holders_finish(holders, FALSE);
+	i_assert(holders->to == NULL);
+	array_free(&holders->waiters);
+	pool_unref(&holders->pool);
+	event_unref(&holders->event);
+	i_free(holders);
 }

@@ -3,11 +3,9 @@
 
 #include "core/audience.h"
 
-/* Users as the userdb knows them, asked for over auth-userdb. A lookup waits
-   for its answer: there is little of it, it takes microseconds, and an auth
-   process that does not answer is left alone for a while, after which lookups
-   fail at once. All users are looked at in small portions, between which the
-   service goes on. */
+/* Users as the userdb knows them, asked for over auth-userdb. Nobody waits:
+   whoever asks is called back, be it that auth does not answer in time. All
+   users are looked at a few at a time. */
 
 struct holders;
 
@@ -30,17 +28,23 @@ struct holders *holders_init(const struct holders_settings *set,
 			     struct event *event_parent);
 void holders_deinit(struct holders **holders);
 
-/* What userdb says of a user by now. user->audience.name is the name that the
-   userdb has for it. Returns 1, 0 if there is none, -1 if it did not answer. */
-int holders_lookup(struct holders *holders, pool_t pool, const char *name,
-		   struct holders_user *user_r);
+/* ret: 1, 0 if there is no such user, -1 if userdb did not answer. user:
+   audience.name is the name that the userdb has for it; NULL unless ret is 1 */
+typedef void holders_lookup_callback_t(int ret, const struct holders_user *user,
+				       void *context);
+
+/* What userdb says of a user by now. user's strings are put into pool.
+   callback is called once, never before this returns; in holders_deinit() at
+   the latest. */
+void holders_lookup(struct holders *holders, pool_t pool, const char *name,
+		    holders_lookup_callback_t *callback, void *context);
 
 /* ok: FALSE if the users that are known are older ones, or none are */
 typedef void holders_callback_t(bool ok, void *context);
 
 /* Look at all users, unless that was done not long ago or is being done.
    force: whenever it was done. callback is called once, never before this
-   returns, and not after holders_deinit(). */
+   returns, and in holders_deinit() at the latest. */
 void holders_refresh(struct holders *holders, bool force,
 		     holders_callback_t *callback, void *context);
 
@@ -55,6 +59,8 @@ bool holders_is_stale(const struct holders *holders);
 struct holders_stats {
 	unsigned int users, holders;
 	uint64_t lookups, failed;
+	/* not answered yet */
+	unsigned int pending;
 	/* 0 = never */
 	time_t refreshed;
 };

@@ -54,29 +54,50 @@ http_find(struct cred_service *service, const struct audience_user *user,
 	array_sort(items, http_item_cmp);
 }
 
+/* somebody who asks waits for userdb */
+struct http_listing {
+	pool_t pool;
+	struct cred_service *service;
+	const char *user;
+	channel_http_list_callback_t *callback;
+	void *context;
+};
+
+static void
+http_looked_up(int ret, const struct holders_user *user, void *context)
+{
+	struct http_listing *listing = context;
+	ARRAY_TYPE(channel_http_item) items;
+	struct audience_user audience;
+
+	t_array_init(&items, 8);
+	if (ret > 0) {
+		audience = user->audience;
+		/* the login's name is the one that counts */
+		audience.name = listing->user;
+		http_find(listing->service, &audience, &items);
+	}
+	listing->callback(array_is_empty(&items) ? NULL : array_front(&items),
+			  array_count(&items), ret < 0 ?
+			  "userdb does not answer" : NULL, listing->context);
+	pool_unref(&listing->pool);
+}
+
 static void
 service_http_list(void *context, const char *name,
 		  channel_http_list_callback_t *callback, void *list_context)
 {
 	struct cred_service *service = context;
 	pool_t pool = pool_alloconly_create("cred-notify list", 2048);
-	ARRAY_TYPE(channel_http_item) items;
-	struct holders_user user;
-	int ret;
+	struct http_listing *listing = p_new(pool, struct http_listing, 1);
 
-	p_array_init(&items, pool, 8);
-	ret = holders_lookup(service->holders, pool, name, &user);
-	if (ret < 0)
-		callback(NULL, 0, "userdb does not answer", list_context);
-	else T_BEGIN {
-		/* the login's name is the one that counts */
-		user.audience.name = name;
-		if (ret > 0)
-			http_find(service, &user.audience, &items);
-		callback(array_is_empty(&items) ? NULL : array_front(&items),
-			 array_count(&items), NULL, list_context);
-	} T_END;
-	pool_unref(&pool);
+	listing->pool = pool;
+	listing->service = service;
+	listing->user = p_strdup(pool, name);
+	listing->callback = callback;
+	listing->context = list_context;
+	holders_lookup(service->holders, pool, listing->user, http_looked_up,
+		       listing);
 }
 
 static void

@@ -11,6 +11,9 @@
 #include "producers.h"
 #include "service.h"
 
+/* a userdb that did not answer is asked again after this */
+#define CRED_SERVICE_USERDB_RETRY_SECS 10
+
 struct channel_http;
 struct control;
 
@@ -44,8 +47,10 @@ struct cred_service {
 
 	struct channel *mail, *webhook;
 	struct channel_http *http;
-	/* tellings that a channel has */
+	/* tellings that a channel has, or userdb is asked for */
 	unsigned int busy;
+	/* notices for which userdb is asked who is told */
+	unsigned int plans;
 
 	/* of the notices that one call makes */
 	pool_t notices_pool;
@@ -104,9 +109,6 @@ void cred_service_init_channels(struct cred_service *service);
 void cred_service_deinit_channels(struct cred_service *service);
 /* Look who is to be told, and tell whoever can be told now. */
 void cred_service_tell(struct cred_service *service);
-/* After all users were looked at: a holders_callback_t, context is the
-   service. */
-void cred_service_users_looked_at(bool ok, void *context);
 /* Sessions were told of it, and it holds no more. */
 void cred_service_take_back(struct cred_service *service,
 			    const struct outbox_item *item);
@@ -132,6 +134,14 @@ cred_service_find(struct cred_service *service, const char *id);
 void cred_service_row_end(struct cred_service *service, struct outbox_row *row,
 			  enum journal_result result);
 
+/* service-plan.c */
+
+/* Find out who is to be told of new notices. */
+void cred_service_plan(struct cred_service *service);
+/* After all users were looked at: a holders_callback_t, context is the
+   service. */
+void cred_service_users_looked_at(bool ok, void *context);
+
 /* service-http.c */
 
 void cred_service_init_http(struct cred_service *service);
@@ -146,16 +156,15 @@ void cred_service_http_tell(struct cred_service *service,
 /* service-test.c */
 
 /* Tell a user, by all of the user's channels, a notice that is none. Calls
-   back for each with its name, once, and with name NULL at the end; never
-   before this returns, and not after cancel. Returns NULL if the user is not
-   known, and error_r. */
+   back for each with its name, once, and with name NULL at the end: result is
+   NULL then, or says why nobody was told. Never before this returns, and not
+   after cancel. */
 struct cred_test;
 typedef void cred_test_callback_t(const char *name, const char *result,
 				  void *context);
 struct cred_test *
 cred_service_test(struct cred_service *service, const char *user,
-		  cred_test_callback_t *callback, void *context,
-		  const char **error_r);
+		  cred_test_callback_t *callback, void *context);
 void cred_service_test_cancel(struct cred_test **test);
 
 #endif

@@ -21,10 +21,6 @@
 
 /* tellings that channels have at one time; the rest waits here */
 #define MAX_BUSY 100
-/* a userdb that did not answer is asked again after this */
-#define USERDB_RETRY_SECS 10
-/* who holds the capability is looked for again, if nobody does */
-#define NOBODY_RETRY_SECS 60
 #define CHANNEL_TIMEOUT_SECS 60
 #define SECRET_MAX 4096
 
@@ -90,219 +86,47 @@ cred_service_item_tells(struct cred_service *service,
 }
 
 /*
- * Who
- */
-
-static void
-plan_user(struct cred_service *service, struct outbox_item *item,
-	  const struct audience_user *user, unsigned int tells)
-{
-	static const enum audience_channel pulled[] = {
-		AUDIENCE_FLASH, AUDIENCE_MAIL, AUDIENCE_MAIL_OUTSIDE,
-	};
-	unsigned int i;
-
-	for (i = 0; i < N_ELEMENTS(pulled); i++) {
-		if ((tells & pulled[i]) != 0) {
-			outbox_row_add(service->outbox, item, user->name,
-				       pulled[i], ioloop_time);
-		}
-	}
-	if ((tells & AUDIENCE_LIVE) != 0) {
-		const struct feed_notice live = {
-			.id = cred_service_id(&item->notice),
-			.text = cred_service_line(service, &item->notice, user),
-			.channel = FEED_LIVE,
-		};
-
-		(void)feed_tell_user(service->feed, user->name, &live);
-	}
-	if ((tells & AUDIENCE_HTTP) != 0)
-		cred_service_http_tell(service, item, user);
-}
-
-/* Returns 1, 0 if there is no such user, -1 if that is not known. */
-static int
-plan_owner(struct cred_service *service, pool_t pool, struct outbox_item *item)
-{
-	const char *owner = item->notice.state.subject.user;
-	struct holders_user user;
-	unsigned int tells;
-	int ret = 0;
-
-	if (*owner != '\0')
-		ret = holders_lookup(service->holders, pool, owner, &user);
-	if (ret < 0)
-		return -1;
-	item->groups = audience_groups(&item->notice, ret > 0);
-	if ((item->groups & AUDIENCE_GROUP_OWNER) == 0)
-		return ret;
-	/* the userdb may write the name in another way */
-	user.audience.name = owner;
-	tells = cred_service_item_tells(service, item, &user.audience);
-	if (!audience_is_reachable(&item->notice, tells))
-		item->groups |= AUDIENCE_GROUP_HOLDERS;
-	plan_user(service, item, &user.audience, tells);
-	return ret;
-}
-
-/* Returns how many of them are told, or -1 if that is not known of one. */
-static int
-plan_holders(struct cred_service *service, pool_t pool,
-	     struct outbox_item *item, const char *const *names)
-{
-	struct holders_user user;
-	int ret, count = 0;
-	unsigned int tells;
-
-	for (; *names != NULL; names++) {
-		/* the owner has been told as owner */
-		if (strcmp(*names, item->notice.state.subject.user) == 0)
-			continue;
-		ret = holders_lookup(service->holders, pool, *names, &user);
-		if (ret < 0)
-			return -1;
-		tells = ret == 0 ? 0 : cred_service_item_tells(service, item,
-						  &user.audience);
-		if (tells != 0) {
-			plan_user(service, item, &user.audience, tells);
-			count++;
-		}
-	}
-	return count;
-}
-
-/* The end of it is told to those who were told of it. Returns FALSE if that has
-   to wait. */
-static bool
-plan_told(struct cred_service *service, pool_t pool, struct outbox_item *item)
-{
-	struct holders_user user;
-	unsigned int tells;
-	char *const *name;
-	int ret;
-
-	item->groups = AUDIENCE_GROUP_OWNER | AUDIENCE_GROUP_HOLDERS;
-	array_foreach(&item->told, name) {
-		if (**name == '\0')
-			continue;
-		ret = holders_lookup(service->holders, pool, *name, &user);
-		if (ret < 0)
-			return FALSE;
-		user.audience.name = *name;
-		if (ret > 0) {
-			tells = cred_service_item_tells(service, item,
-							&user.audience);
-			plan_user(service, item, &user.audience, tells);
-		}
-	}
-	return TRUE;
-}
-
-void cred_service_users_looked_at(bool ok, void *context)
-{
-	struct cred_service *service = context;
-	struct outbox_iter *iter = outbox_iter_init(service->outbox);
-	struct outbox_item *item;
-
-	if (!ok)
-		service->holders_old_until = ioloop_time + NOBODY_RETRY_SECS;
-	while ((item = outbox_iter_next(iter)) != NULL) {
-		if (!item->planned)
-			item->plan_time = 0;
-	}
-	outbox_iter_deinit(&iter);
-	service->tell_wanted = TRUE;
-	cred_service_flush_later(service);
-}
-
-/* Returns FALSE if that has to wait. */
-static bool
-plan_need_holders(struct cred_service *service, pool_t pool,
-		  struct outbox_item *item)
-{
-	const char *const *names;
-	int count;
-
-	if (holders_is_stale(service->holders) &&
-	    ioloop_time >= service->holders_old_until) {
-		item->plan_time = ioloop_time + NOBODY_RETRY_SECS;
-		holders_refresh(service->holders, FALSE,
-				cred_service_users_looked_at, service);
-		return FALSE;
-	}
-	/* who is named by the configuration is known in any case */
-	(void)holders_get(service->holders, &names);
-	count = plan_holders(service, pool, item, names);
-	if (count != 0 || (item->groups & AUDIENCE_GROUP_OWNER) != 0)
-		return count >= 0;
-	e_warning(service->event, "Notice %s: nobody holds the capability to "
-		  "be told of it (yet)", cred_service_id(&item->notice));
-	item->plan_time = ioloop_time + NOBODY_RETRY_SECS;
-	return FALSE;
-}
-
-static bool
-item_is_acked(struct cred_service *service, const struct outbox_item *item)
-{
-	const struct notice_state *state =
-		notice_table_find(service->table, &item->notice.state.subject);
-
-	return state != NULL && state->acked &&
-		state->incident == item->notice.state.incident;
-}
-
-static void
-service_plan(struct cred_service *service, pool_t pool,
-	     struct outbox_item *item)
-{
-	if (item_is_acked(service, item)) {
-		outbox_drop(service->outbox, item, ioloop_time);
-		return;
-	}
-	if ((service->audience.channels & AUDIENCE_WEBHOOK) != 0) {
-		outbox_row_add(service->outbox, item, "", AUDIENCE_WEBHOOK,
-			       ioloop_time);
-	}
-	item->plan_time = ioloop_time + USERDB_RETRY_SECS;
-	if (item->notice.kind == NOTICE_KIND_RECOVERY) {
-		item->planned = plan_told(service, pool, item);
-		return;
-	}
-	if (plan_owner(service, pool, item) < 0)
-		return;
-	item->planned = (item->groups & AUDIENCE_GROUP_HOLDERS) == 0 ||
-		plan_need_holders(service, pool, item);
-}
-
-static void service_plan_all(struct cred_service *service)
-{
-	struct outbox_iter *iter = outbox_iter_init(service->outbox);
-	struct outbox_item *item;
-	pool_t pool = pool_alloconly_create("cred-notify plan", 1024);
-
-	while ((item = outbox_iter_next(iter)) != NULL) {
-		if (item->planned || item->plan_time > ioloop_time)
-			continue;
-		T_BEGIN {
-			service_plan(service, pool, item);
-		} T_END;
-		p_clear(pool);
-	}
-	outbox_iter_deinit(&iter);
-	pool_unref(&pool);
-}
-
-/*
  * Channels that are given what they tell
  */
 
 struct service_telling {
+	pool_t pool;
 	struct cred_service *service;
 	uint64_t incident;
 	unsigned int said, channel;
-	char *recipient;
+	const char *recipient;
 };
+
+static struct service_telling *
+telling_create(struct cred_service *service, const struct outbox_row *row)
+{
+	const struct notice_state *state = &row->item->notice.state;
+	pool_t pool = pool_alloconly_create("cred-notify telling", 1024);
+	struct service_telling *telling = p_new(pool, struct service_telling, 1);
+
+	telling->pool = pool;
+	telling->service = service;
+	telling->incident = state->incident;
+	telling->said = state->said;
+	telling->channel = row->channel;
+	telling->recipient = p_strdup(pool, row->recipient);
+	service->busy++;
+	return telling;
+}
+
+static void telling_free(struct service_telling *telling)
+{
+	telling->service->busy--;
+	pool_unref(&telling->pool);
+}
+
+/* Returns NULL if its notice made room for a newer one. */
+static struct outbox_row *telling_row(const struct service_telling *telling)
+{
+	return outbox_row_find(telling->service->outbox, telling->incident,
+			       telling->said, telling->recipient,
+			       telling->channel);
+}
 
 static enum journal_result result_get(enum channel_result result)
 {
@@ -359,10 +183,8 @@ telling_end(struct service_telling *telling,
 	    const struct channel_answer *answer)
 {
 	struct cred_service *service = telling->service;
-	struct outbox_row *row;
+	struct outbox_row *row = telling_row(telling);
 
-	row = outbox_row_find(service->outbox, telling->incident, telling->said,
-			      telling->recipient, telling->channel);
 	if (row != NULL && row->busy) {
 		outbox_row_end(service->outbox, row,
 			       result_get(answer->result), answer->retry_secs,
@@ -383,9 +205,7 @@ service_answered(const struct channel_answer *answer, void *context)
 		telling_log(telling, answer);
 		telling_end(telling, answer);
 	} T_END;
-	telling->service->busy--;
-	i_free(telling->recipient);
-	i_free(telling);
+	telling_free(telling);
 }
 
 struct channel *
@@ -399,27 +219,21 @@ cred_service_channel(struct cred_service *service, unsigned int kind)
 }
 
 static void
-row_hand_over(struct cred_service *service, struct outbox_row *row,
-	      const struct audience_user *user)
+telling_hand_over(struct service_telling *telling, struct outbox_row *row,
+		  const struct audience_user *user)
 {
 	const struct notice *notice = &row->item->notice;
-	struct channel *channel = cred_service_channel(service, row->channel);
-	const struct channel_telling telling = {
+	struct channel *channel =
+		cred_service_channel(telling->service, row->channel);
+	const struct channel_telling what = {
 		.notice = notice,
 		.user = user,
 		.channel = row->channel,
 		.id = cred_service_id(notice),
 	};
-	struct service_telling *context = i_new(struct service_telling, 1);
 
-	context->service = service;
-	context->incident = notice->state.incident;
-	context->said = notice->state.said;
-	context->channel = row->channel;
-	context->recipient = i_strdup(row->recipient);
 	outbox_row_begin(row);
-	service->busy++;
-	channel->v.tell(channel, &telling, service_answered, context);
+	channel->v.tell(channel, &what, service_answered, telling);
 }
 
 void cred_service_row_end(struct cred_service *service, struct outbox_row *row,
@@ -431,13 +245,12 @@ void cred_service_row_end(struct cred_service *service, struct outbox_row *row,
 }
 
 static const char *const *
-usable_addresses(pool_t pool, const struct audience_user *user,
-		 const char *broken)
+usable_addresses(const struct audience_user *user, const char *broken)
 {
 	const char *const *address;
 	ARRAY_TYPE(const_string) usable;
 
-	p_array_init(&usable, pool, 4);
+	t_array_init(&usable, 4);
 	for (address = user->addresses; *address != NULL; address++) {
 		if (audience_address_is_usable(*address, broken))
 			array_push_back(&usable, address);
@@ -446,46 +259,62 @@ usable_addresses(pool_t pool, const struct audience_user *user,
 	return array_front(&usable);
 }
 
-/* What was true when the notice was made does not count any more.
-   Returns 1 if the row's user is to be told by now, 0 if not, -1 if that is
-   not known. */
-static int
-row_user(struct cred_service *service, pool_t pool,
-	 const struct outbox_row *row, struct audience_user *user_r)
+/* What was true when the notice was made does not count any more: found is what
+   userdb says by now. Returns FALSE if the row's user is not to be told; what
+   user_r points to is found's or on the data stack. */
+static bool
+row_user(struct cred_service *service, const struct outbox_row *row,
+	 const struct holders_user *found, struct audience_user *user_r)
 {
-	struct holders_user user;
 	unsigned int tells;
-	int ret;
 
-	ret = holders_lookup(service->holders, pool, row->recipient, &user);
-	if (ret <= 0)
-		return ret;
-	*user_r = user.audience;
+	*user_r = found->audience;
 	/* ours is the name that counts */
 	user_r->name = row->recipient;
-	user_r->addresses = usable_addresses(pool, user_r,
+	user_r->addresses = usable_addresses(user_r,
 		broken_address(&row->item->notice));
 	tells = cred_service_item_tells(service, row->item, user_r);
-	return (tells & row->channel) != 0 ? 1 : 0;
+	return (tells & row->channel) != 0;
 }
 
+/* ret and found: as holders_lookup_callback_t has them */
 static void
-row_tell(struct cred_service *service, pool_t pool, struct outbox_row *row)
+telling_looked_up(int ret, const struct holders_user *found, void *context)
 {
+	struct service_telling *telling = context;
+	struct cred_service *service = telling->service;
+	struct outbox_row *row = telling_row(telling);
 	struct audience_user user;
-	int ret;
 
-	if (*row->recipient == '\0') {
-		row_hand_over(service, row, NULL);
+	if (row == NULL || !row->asking) {
+		telling_free(telling);
 		return;
 	}
-	ret = row_user(service, pool, row, &user);
-	if (ret < 0)
-		outbox_row_postpone(row, ioloop_time + USERDB_RETRY_SECS);
-	else if (ret == 0)
+	row->asking = FALSE;
+	if (ret > 0 && row_user(service, row, found, &user)) {
+		telling_hand_over(telling, row, &user);
+		return;
+	}
+	if (ret < 0) {
+		outbox_row_postpone(row, ioloop_time +
+				    CRED_SERVICE_USERDB_RETRY_SECS);
+	} else {
 		cred_service_row_end(service, row, JOURNAL_RESULT_DROPPED);
-	else
-		row_hand_over(service, row, &user);
+	}
+	telling_free(telling);
+}
+
+static void row_tell(struct cred_service *service, struct outbox_row *row)
+{
+	struct service_telling *telling = telling_create(service, row);
+
+	if (*row->recipient == '\0') {
+		telling_hand_over(telling, row, NULL);
+		return;
+	}
+	row->asking = TRUE;
+	holders_lookup(service->holders, telling->pool, telling->recipient,
+		       telling_looked_up, telling);
 }
 
 static void service_tell_rows(struct cred_service *service)
@@ -494,7 +323,6 @@ static void service_tell_rows(struct cred_service *service)
 		(AUDIENCE_MAIL | AUDIENCE_MAIL_OUTSIDE | AUDIENCE_WEBHOOK);
 	ARRAY_TYPE(outbox_row) rows;
 	struct outbox_row *const *row;
-	pool_t pool = pool_alloconly_create("cred-notify tell", 1024);
 
 	t_array_init(&rows, 16);
 	outbox_due_rows(service->outbox, kinds, ioloop_time, &rows);
@@ -502,17 +330,15 @@ static void service_tell_rows(struct cred_service *service)
 		if (service->busy >= MAX_BUSY)
 			break;
 		T_BEGIN {
-			row_tell(service, pool, *row);
+			row_tell(service, *row);
 		} T_END;
-		p_clear(pool);
 	}
-	pool_unref(&pool);
 }
 
 void cred_service_tell(struct cred_service *service)
 {
 	service->tell_wanted = FALSE;
-	service_plan_all(service);
+	cred_service_plan(service);
 	T_BEGIN {
 		service_tell_rows(service);
 	} T_END;
@@ -522,29 +348,60 @@ void cred_service_tell(struct cred_service *service)
  * Sessions
  */
 
+/* A session waits for what userdb says of its user. */
+struct service_session {
+	pool_t pool;
+	struct cred_service *service;
+	uint64_t number;
+	const char *user;
+	uid_t uid;
+};
+
+static struct service_session *
+session_create(struct cred_service *service, uint64_t number, const char *user)
+{
+	pool_t pool = pool_alloconly_create("cred-notify session", 1024);
+	struct service_session *session = p_new(pool, struct service_session, 1);
+
+	session->pool = pool;
+	session->service = service;
+	session->number = number;
+	session->user = p_strdup(pool, user);
+	return session;
+}
+
+static void
+session_checked(int ret, const struct holders_user *user, void *context)
+{
+	struct service_session *session = context;
+
+	feed_admit(session->service->feed, session->number,
+		   ret > 0 && user->uid == session->uid);
+	pool_unref(&session->pool);
+}
+
 static void
 service_feed_check(void *context, uint64_t number, const char *name, uid_t uid)
 {
 	struct cred_service *service = context;
-	struct holders_user user;
-	pool_t pool = pool_alloconly_create("cred-notify check", 1024);
-	int ret;
+	struct service_session *session = session_create(service, number, name);
 
-	ret = holders_lookup(service->holders, pool, name, &user);
-	pool_unref(&pool);
-	feed_admit(service->feed, number, ret > 0 && user.uid == uid);
+	session->uid = uid;
+	holders_lookup(service->holders, session->pool, name, session_checked,
+		       session);
 }
 
+/* found: NULL if userdb knows the user no more */
 static void
-service_flash(struct cred_service *service, pool_t pool, uint64_t number,
-	      struct outbox_row *row)
+session_flash(struct service_session *session, struct outbox_row *row,
+	      const struct holders_user *found)
 {
+	struct cred_service *service = session->service;
 	struct audience_user user;
-	int ret = row_user(service, pool, row, &user);
 
-	if (ret == 0)
+	if (found == NULL || !row_user(service, row, found, &user)) {
 		cred_service_row_end(service, row, JOURNAL_RESULT_DROPPED);
-	if (ret > 0) {
+	} else {
 		const struct notice *notice = &row->item->notice;
 		const struct feed_notice flash = {
 			.id = cred_service_id(notice),
@@ -552,28 +409,47 @@ service_flash(struct cred_service *service, pool_t pool, uint64_t number,
 			.channel = FEED_FLASH,
 		};
 
-		(void)feed_tell(service->feed, number, &flash);
+		(void)feed_tell(service->feed, session->number, &flash);
 	}
+}
+
+/* Those that wait to be shown, from row on. */
+static struct outbox_row *flash_next(struct outbox_row *row)
+{
+	while (row != NULL && row->channel != AUDIENCE_FLASH)
+		row = row->next;
+	return row;
+}
+
+static void
+session_looked_up(int ret, const struct holders_user *user, void *context)
+{
+	struct service_session *session = context;
+	struct outbox_row *row, *next;
+
+	row = ret < 0 ? NULL : outbox_recipient_rows(session->service->outbox,
+						     session->user);
+	for (row = flash_next(row); row != NULL; row = next) {
+		next = flash_next(row->next);
+		T_BEGIN {
+			session_flash(session, row, user);
+		} T_END;
+	}
+	pool_unref(&session->pool);
 }
 
 static void
 service_feed_subscribed(void *context, const struct feed_session_info *info)
 {
 	struct cred_service *service = context;
-	struct outbox_row *row, *next;
-	pool_t pool = pool_alloconly_create("cred-notify flash", 1024);
+	struct service_session *session;
 
-	row = outbox_recipient_rows(service->outbox, info->user);
-	for (; row != NULL; row = next) {
-		next = row->next;
-		if (row->channel != AUDIENCE_FLASH)
-			continue;
-		T_BEGIN {
-			service_flash(service, pool, info->number, row);
-		} T_END;
-		p_clear(pool);
-	}
-	pool_unref(&pool);
+	if (flash_next(outbox_recipient_rows(service->outbox,
+					     info->user)) == NULL)
+		return;
+	session = session_create(service, info->number, info->user);
+	holders_lookup(service->holders, session->pool, session->user,
+		       session_looked_up, session);
 }
 
 /* Live is never waited for: what a session shows of it is known by then. */

@@ -3,7 +3,6 @@
 #include "lib.h"
 #include "array.h"
 #include "ioloop.h"
-#include "str-sanitize.h"
 #include "dovecot-compat.h"
 #include "core/notice-text.h"
 #include "service-private.h"
@@ -12,6 +11,13 @@
    leaves no trace in table, outbox and journal. */
 
 struct cred_test;
+
+/* lives until userdb answers */
+struct test_lookup {
+	/* NULL = nobody wants to know any more */
+	struct cred_test *test;
+	pool_t pool;
+};
 
 /* one channel's telling; lives until it is answered */
 struct test_telling {
@@ -29,7 +35,8 @@ struct cred_test {
 	unsigned int tells;
 	cred_test_callback_t *callback;
 	void *context;
-	struct timeout *to;
+	/* what userdb is asked for; gone when it has answered */
+	struct test_lookup *lookup;
 	ARRAY(struct test_telling *) tellings;
 };
 
@@ -42,13 +49,14 @@ static const struct {
 	{ "webhook", AUDIENCE_WEBHOOK },
 };
 
-static void test_finish(struct cred_test *test)
+/* error: NULL, or why nobody was told */
+static void test_finish(struct cred_test *test, const char *error)
 {
 	cred_test_callback_t *callback = test->callback;
 	void *context = test->context;
 
 	cred_service_test_cancel(&test);
-	callback(NULL, NULL, context);
+	callback(NULL, error, context);
 }
 
 static void test_forget(struct cred_test *test, struct test_telling *telling)
@@ -77,7 +85,7 @@ test_answered(const struct channel_answer *answer, void *context)
 			       "told" : answer->error, test->context);
 		test_forget(test, telling);
 		if (array_count(&test->tellings) == 0)
-			test_finish(test);
+			test_finish(test, NULL);
 	}
 	i_free(telling);
 }
@@ -125,7 +133,6 @@ static void test_run(struct cred_test *test)
 {
 	unsigned int i;
 
-	timeout_remove(&test->to);
 	if ((test->tells & AUDIENCE_LIVE) != 0)
 		test_live(test);
 	for (i = 0; i < N_ELEMENTS(pushed); i++) {
@@ -133,7 +140,7 @@ static void test_run(struct cred_test *test)
 			test_push(test, pushed[i].name, pushed[i].channel);
 	}
 	if (array_count(&test->tellings) == 0)
-		test_finish(test);
+		test_finish(test, NULL);
 }
 
 static void test_init_notice(struct cred_test *test)
@@ -153,37 +160,56 @@ static void test_init_notice(struct cred_test *test)
 	state->ok_time = state->told_time = ioloop_time;
 }
 
-struct cred_test *
-cred_service_test(struct cred_service *service, const char *user,
-		  cred_test_callback_t *callback, void *context,
-		  const char **error_r)
+static void test_begin(struct cred_test *test)
 {
-	pool_t pool = pool_alloconly_create("cred test", 1024);
-	struct holders_user found;
-	struct cred_test *test;
-	int ret;
+	struct cred_service *service = test->service;
 
-	ret = holders_lookup(service->holders, pool, user, &found);
-	if (ret <= 0) {
-		*error_r = t_strdup_printf(ret < 0 ? "userdb does not answer "
-			"for user %s" : "user %s does not exist",
-			str_sanitize(user, 128));
-		pool_unref(&pool);
-		return NULL;
-	}
-	test = p_new(pool, struct cred_test, 1);
-	test->pool = pool;
-	test->service = service;
-	test->user = found.audience;
 	test_init_notice(test);
 	test->tells = (audience_tells(&service->audience, &test->notice,
 				      AUDIENCE_GROUP_OWNER, &test->user, TRUE,
 				      "") |
 		       AUDIENCE_WEBHOOK) & service->audience.channels;
+	test_run(test);
+}
+
+static void
+test_looked_up(int ret, const struct holders_user *user, void *context)
+{
+	struct test_lookup *lookup = context;
+	struct cred_test *test = lookup->test;
+
+	if (test == NULL) {
+		pool_unref(&lookup->pool);
+		return;
+	}
+	/* the test's pool is the same one */
+	test->lookup = NULL;
+	if (ret > 0) {
+		test->user = user->audience;
+		test_begin(test);
+	} else {
+		test_finish(test, ret < 0 ? "userdb does not answer" :
+			    "there is no such user");
+	}
+}
+
+struct cred_test *
+cred_service_test(struct cred_service *service, const char *user,
+		  cred_test_callback_t *callback, void *context)
+{
+	pool_t pool = pool_alloconly_create("cred test", 1024);
+	struct cred_test *test = p_new(pool, struct cred_test, 1);
+
+	test->pool = pool;
+	test->service = service;
 	test->callback = callback;
 	test->context = context;
 	i_array_init(&test->tellings, 4);
-	test->to = timeout_add_short(0, test_run, test);
+	test->lookup = p_new(pool, struct test_lookup, 1);
+	test->lookup->test = test;
+	test->lookup->pool = pool;
+	holders_lookup(service->holders, pool, p_strdup(pool, user),
+		       test_looked_up, test->lookup);
 	return test;
 }
 
@@ -199,7 +225,11 @@ void cred_service_test_cancel(struct cred_test **_test)
 	array_foreach(&test->tellings, telling)
 		(*telling)->test = NULL;
 	array_free(&test->tellings);
-	timeout_remove(&test->to);
+	if (test->lookup != NULL) {
+		/* its answer comes into this pool */
+		test->lookup->test = NULL;
+		return;
+	}
 	pool = test->pool;
 	pool_unref(&pool);
 }

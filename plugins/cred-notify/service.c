@@ -500,13 +500,14 @@ void cred_service_deinit(struct cred_service **_service)
 	*_service = NULL;
 	timeout_remove(&service->to_tick);
 	control_deinit(&service->control);
+	/* who waits for userdb needs the others */
+	holders_deinit(&service->holders);
 	if (service->feed != NULL)
 		feed_deinit(&service->feed);
 	cred_service_deinit_channels(service);
 	if (service->producers != NULL && cred_service_sync(service))
 		producers_ack(service->producers);
 	producers_deinit(&service->producers);
-	holders_deinit(&service->holders);
 	timeout_remove(&service->to_flush);
 	if (service->journal != NULL)
 		journal_close(&service->journal);

@@ -26,11 +26,14 @@ dovecot_pkglibexec_PROGRAMS += %D%/cred-notify
 	%D%/producers.h \
 	%D%/service-http.c \
 	%D%/service-journal.c \
+	%D%/service-plan.c \
 	%D%/service-private.h \
 	%D%/service-tell.c \
 	%D%/service-test.c \
 	%D%/service.c \
-	%D%/service.h
+	%D%/service.h \
+	%D%/userdb-client.c \
+	%D%/userdb-client.h
 %C%_cred_notify_CPPFLAGS = $(cred_notify_cppflags)
 %C%_cred_notify_CFLAGS = $(program_cflags)
 %C%_cred_notify_LDFLAGS = $(program_ldflags)

@@ -1,5 +1,6 @@
 """A private slapd, and a Dovecot's userdb in it."""
 
+import signal
 import subprocess
 
 from rig import wait_for
@@ -155,6 +156,13 @@ class Directory:
         wait_for(lambda: self._client("ldapwhoami") is not None,
                  what="slapd")
         return self
+
+    def pause(self):
+        """Connections stay, and nothing is answered."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self._process.send_signal(signal.SIGCONT)
 
     def stop(self):
         if self._process is not None:

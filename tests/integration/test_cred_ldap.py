@@ -97,8 +97,7 @@ def test_directory_is_away(cred, directory):
     directory.stop()
     log = cred.dovecot.log
     log.allow(r"auth(-worker\(\d+\))?: Error: .*ldap\(")
-    log.allow(r"auth-master: userdb lookup\(berta\): Auth USER lookup failed")
-    log.allow("userdb: lookup failed: left alone")
+    log.allow("userdb: lookup failed: auth")
     with cred.producer() as producer:
         producer.trouble(**INFO)
     wait_for(lambda: log.lines("userdb: lookup failed"))
@@ -115,14 +114,35 @@ def test_directory_is_away(cred, directory):
     assert log.lines("killed with signal") == []
 
 
+def test_directory_hangs(cred, directory):
+    """Whoever has to wait for it keeps nobody else waiting."""
+    start(cred, directory, ("berta", CAPABILITY))
+    assert refresh(cred) == (2, 1)
+    directory.pause()
+    try:
+        with cred.producer() as producer:
+            producer.trouble(**INFO)
+            wait_for(lambda: cred.stat()["lookups-pending"] == 1,
+                     what="userdb to be asked")
+            # records are taken up, and who is known elsewhere is told
+            producer.trouble("anna/work", owner="anna")
+            cred.wait_mails("anna", 1)
+            stat = cred.stat()
+            assert stat["lookups-pending"] == 1
+            assert stat["lookups-failed"] == 0
+    finally:
+        directory.go_on()
+    [mail] = cred.wait_mails("berta", 1)
+    assert "Info" in mail["Subject"]
+
+
 def test_list_is_cut_short(cred, directory):
     """Who is missing may be a holder: a part of them is not taken for all."""
     directory.limit(3)
     start(cred, directory, *((f"user{n}", CAPABILITY) for n in range(8)))
     log = cred.dovecot.log
     log.allow("ldap.* Size limit exceeded")
-    log.allow("auth-master: userdb list: User listing returned failure")
-    log.allow("userdb: listing users failed: left alone")
+    log.allow("userdb: listing users failed: auth says so")
     cred.command("refresh", code=75)
     wait_for(lambda: log.lines("Size limit exceeded"))
     stat = cred.stat()

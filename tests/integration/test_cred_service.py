@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import threading
@@ -421,6 +422,29 @@ def test_nobody_holds_it_yet(cred):
     cred.command("refresh")
     [mail] = cred.wait_mails("berta", 1)
     assert "Info" in mail["Subject"]
+
+
+def test_auth_hangs(cred):
+    """Nothing waits for it but what needs it; and that is not forgotten."""
+    cred.start()
+    pids = cred.dovecot.pids("auth")
+    cred.dovecot.log.allow("userdb: lookup failed: auth does not answer")
+    for pid in pids:
+        cred.dovecot.kill(pid, signal.SIGSTOP)
+    try:
+        with cred.producer() as producer:
+            producer.trouble("anna/work", owner="anna")
+            wait_for(lambda: cred.stat()["lookups-pending"] == 1,
+                     what="userdb to be asked")
+            producer.trouble("anna/club", owner="anna")
+            assert len(cred.list()) == 2
+            # given up, to be asked again later
+            cred.wait_stat(lookups_failed=2)
+            assert cred.stat()["notices-unplanned"] == 2
+    finally:
+        for pid in pids:
+            cred.dovecot.kill(pid, signal.SIGCONT)
+    cred.wait_mails("anna", 2)
 
 
 @pytest.mark.parametrize("how", ("restart", "kill"))

@@ -78,6 +78,7 @@ row_set(struct outbox *outbox, struct outbox_row *row,
 	if (row->result == JOURNAL_RESULT_WAITING)
 		recipient_unlink(outbox, row);
 	row->result = result;
+	row->asking = FALSE;
 	if (result == JOURNAL_RESULT_WAITING)
 		recipient_link(outbox, row);
 }
@@ -161,6 +162,7 @@ static void item_set(struct outbox_item *item, const struct notice *notice)
 	state->label = p_strdup(item->pool, state->label);
 	p_array_init(&item->rows, item->pool, 4);
 	item->planned = FALSE;
+	item->asking = FALSE;
 	item->plan_time = 0;
 	item->groups = 0;
 }
@@ -392,7 +394,8 @@ item_due_rows(const struct outbox_item *item, unsigned int channels,
 
 	array_foreach(&item->rows, row) {
 		if ((*row)->result == JOURNAL_RESULT_WAITING &&
-		    !(*row)->busy && ((*row)->channel & channels) != 0 &&
+		    !(*row)->busy && !(*row)->asking &&
+		    ((*row)->channel & channels) != 0 &&
 		    (*row)->time <= now)
 			array_push_back(rows, row);
 	}

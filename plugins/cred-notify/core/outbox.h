@@ -27,13 +27,15 @@ struct outbox_row {
 	time_t time;
 	/* a channel has it */
 	bool busy;
+	/* before that: somebody finds out whether it may have it */
+	bool asking;
 };
 ARRAY_DEFINE_TYPE(outbox_row, struct outbox_row *);
 
 struct outbox_item {
 	struct notice notice;
-	/* who is told is known: rows are complete */
-	bool planned;
+	/* who is told is known: rows are complete; or is being found out */
+	bool planned, asking;
 	/* not before that */
 	time_t plan_time;
 	/* enum audience_group */
