@@ -39,6 +39,8 @@ struct mail_job {
 	/* of those before it */
 	enum channel_result result;
 	const char *error;
+	/* the channel goes */
+	bool cut_off;
 
 	struct smtp_client_connection *conn;
 	struct smtp_client_transaction *trans;

@@ -17,6 +17,7 @@
 #include <ctype.h>
 
 #define ERROR_MAX_LENGTH 512
+#define STOPPED "the service is stopped"
 
 static void mail_channel_pump(struct mail_channel *mail);
 
@@ -40,6 +41,7 @@ static void mail_job_finish(struct mail_job *job)
 	struct channel_answer answer = {
 		.result = job->result,
 		.error = job->result == CHANNEL_TOLD ? NULL : job->error,
+		.cut_off = job->cut_off && job->result == CHANNEL_LATER,
 	};
 
 	job->callback(&answer, job->context);
@@ -264,10 +266,13 @@ mail_tell(struct channel *channel, const struct channel_telling *telling,
 	mail_channel_pump(mail);
 }
 
-static void mail_job_give_up(struct mail_job *job)
+/* What was answered counts, though nobody has taken note of it yet. */
+static void mail_job_cut_off(struct mail_job *job)
 {
-	job->result = CHANNEL_LATER;
-	job->error = "the service is stopped";
+	job->cut_off = !job->answered;
+	mail_letter_answered(job, CHANNEL_LATER, STOPPED);
+	mail_job_remove(job);
+	mail_job_merge(job);
 	mail_job_finish(job);
 }
 
@@ -277,14 +282,13 @@ static void mail_deinit(struct channel *channel)
 		container_of(channel, struct mail_channel, channel);
 	struct mail_job *job;
 
-	while ((job = mail->busy) != NULL) {
-		mail_letter_answered(job, CHANNEL_LATER, NULL);
-		mail_job_remove(job);
-		mail_job_give_up(job);
-	}
+	while ((job = mail->busy) != NULL)
+		mail_job_cut_off(job);
 	while ((job = mail->waiting_head) != NULL) {
 		DLLIST2_REMOVE(&mail->waiting_head, &mail->waiting_tail, job);
-		mail_job_give_up(job);
+		job->result = CHANNEL_LATER;
+		job->error = STOPPED;
+		mail_job_finish(job);
 	}
 	smtp_client_deinit(&mail->client);
 	event_unref(&channel->event);

@@ -41,6 +41,8 @@ struct webhook_job {
 	enum channel_result result;
 	unsigned int retry_secs;
 	char *error;
+	/* the channel goes, and there is no answer */
+	bool cut_off;
 	struct timeout *to;
 };
 
@@ -57,6 +59,7 @@ static void webhook_job_finish(struct webhook_job *job)
 		.result = job->result,
 		.error = job->error,
 		.retry_secs = job->retry_secs,
+		.cut_off = job->cut_off,
 	};
 
 	job->callback(&answer, job->context);
@@ -242,8 +245,13 @@ static void webhook_deinit(struct channel *channel)
 	struct webhook_job *job;
 
 	while ((job = webhook->busy) != NULL) {
+		/* there is no request any more if it was answered */
+		job->cut_off = job->request != NULL;
 		webhook_job_remove(job);
-		webhook_job_give_up(job);
+		if (job->cut_off)
+			webhook_job_give_up(job);
+		else
+			webhook_job_finish(job);
 	}
 	while ((job = webhook->waiting_head) != NULL) {
 		DLLIST2_REMOVE(&webhook->waiting_head, &webhook->waiting_tail,

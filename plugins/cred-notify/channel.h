@@ -31,6 +31,9 @@ struct channel_answer {
 	/* CHANNEL_LATER: how long the other side asked to be left alone, 0 = it
 	   did not */
 	unsigned int retry_secs;
+	/* CHANNEL_LATER: it was on its way when the channel went, and may have
+	   arrived */
+	bool cut_off;
 };
 /* Called exactly once, never before tell() returns. */
 typedef void

@@ -21,6 +21,8 @@
 #define JOURNAL_BUFFER_SIZE (64*1024)
 /* no compaction before there is so much to win */
 #define JOURNAL_COMPACT_MIN (1024*1024)
+/* a file that another process has is tried again so often */
+#define BUSY_MSECS 50
 
 /* A file that is appended to. */
 struct journal_file {
@@ -40,6 +42,8 @@ struct journal {
 	uint64_t id;
 	/* its size when it held nothing old */
 	uoff_t compact_size;
+	/* while it is opened: another process has it */
+	bool busy;
 };
 
 struct journal_compact {
@@ -150,14 +154,19 @@ static int sync_dir(const char *path, const char **error_r)
 	return ret;
 }
 
-/* The kernel gives it back when we die. */
+/* The kernel gives it back when we die. errno is EWOULDBLOCK if another process
+   has it. */
 static int file_lock(int fd, const char *path, const char **error_r)
 {
+	int saved;
+
 	if (flock(fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
+	saved = errno;
 	*error_r = errno == EWOULDBLOCK ?
 		t_strdup_printf("%s is in use by another process", path) :
 		t_strdup_printf("flock(%s) failed: %m", path);
+	errno = saved;
 	return -1;
 }
 
@@ -401,12 +410,15 @@ journal_create(struct journal *journal, const char *path, const char **error_r)
 
 /* Another process may have put a new file in its place before it let go. */
 static int
-journal_lock(int fd, const char *path, struct stat *st_r, const char **error_r)
+journal_lock(struct journal *journal, int fd, const char *path,
+	     struct stat *st_r, const char **error_r)
 {
 	struct stat st;
 
-	if (file_lock(fd, path, error_r) < 0)
+	if (file_lock(fd, path, error_r) < 0) {
+		journal->busy = errno == EWOULDBLOCK;
 		return -1;
+	}
 	if (fstat(fd, st_r) < 0 || stat(path, &st) < 0) {
 		*error_r = t_strdup_printf("stat(%s) failed: %m", path);
 		return -1;
@@ -414,6 +426,7 @@ journal_lock(int fd, const char *path, struct stat *st_r, const char **error_r)
 	if (st.st_ino != st_r->st_ino || st.st_dev != st_r->st_dev) {
 		*error_r = t_strdup_printf("%s is in use by another process",
 					   path);
+		journal->busy = TRUE;
 		return -1;
 	}
 	if (!S_ISREG(st_r->st_mode)) {
@@ -431,7 +444,7 @@ journal_open_file(struct journal *journal, const char *path, int fd,
 	struct stat st;
 
 	file_init(&journal->file, path, fd);
-	if (journal_lock(fd, path, &st, error_r) < 0 ||
+	if (journal_lock(journal, fd, path, &st, error_r) < 0 ||
 	    journal_replay(journal, replay, context, st.st_size, report_r,
 			   error_r) < 0) {
 		file_deinit(&journal->file);
@@ -460,18 +473,34 @@ journal_open_or_create(struct journal *journal, const char *path,
 	return journal_create(journal, path, error_r);
 }
 
-int journal_open(const char *path, journal_replay_t *replay, void *context,
+/* Returns FALSE if that was long enough. */
+static bool busy_wait(unsigned int *wait_msecs)
+{
+	if (*wait_msecs == 0)
+		return FALSE;
+	*wait_msecs -= I_MIN(*wait_msecs, BUSY_MSECS);
+	(void)usleep(BUSY_MSECS * 1000);
+	return TRUE;
+}
+
+int journal_open(const char *path, unsigned int wait_msecs,
+		 journal_replay_t *replay, void *context,
 		 struct journal **journal_r, struct journal_report *report_r,
 		 const char **error_r)
 {
 	struct journal *journal = i_new(struct journal, 1);
+	int ret;
 
 	i_assert(*path == '/');
 
 	i_zero(report_r);
 	report_r->corrupt_error = "";
-	if (journal_open_or_create(journal, path, replay, context, report_r,
-				   error_r) < 0) {
+	do {
+		journal->busy = FALSE;
+		ret = journal_open_or_create(journal, path, replay, context,
+					     report_r, error_r);
+	} while (ret < 0 && journal->busy && busy_wait(&wait_msecs));
+	if (ret < 0) {
 		i_free(journal);
 		return -1;
 	}

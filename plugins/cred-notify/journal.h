@@ -33,9 +33,12 @@ typedef void journal_replay_t(const struct journal_entry *entry,
 
 /* Open or create path, an absolute one, and call replay for each good line, in
    the order of writing.
+   wait_msecs: so long another process that has it may take to let go of it; we
+   sleep meanwhile.
    Returns -1 and error_r if the file cannot be used, belongs to a later
    version, or is another process's; it is left as it was then. */
-int journal_open(const char *path, journal_replay_t *replay, void *context,
+int journal_open(const char *path, unsigned int wait_msecs,
+		 journal_replay_t *replay, void *context,
 		 struct journal **journal_r, struct journal_report *report_r,
 		 const char **error_r);
 /* What was not synced is written, and may be lost in a crash. */

@@ -17,8 +17,11 @@
 
 /* of a start: lives on when its connection is gone */
 struct producer_start {
+	/* name TAB start, and there is no TAB in that */
 	char *key;
 	uint64_t last_id;
+	/* producers_each() has not told that yet */
+	bool changed;
 	/* for who has to go: when it was heard of last */
 	uint64_t used;
 };
@@ -90,9 +93,9 @@ static void starts_make_room(struct producers *producers)
 }
 
 static struct producer_start *
-start_get(struct producers *producers, const struct record *hello)
+start_get(struct producers *producers, const char *name, const char *start_id)
 {
-	const char *key = t_strconcat(hello->name, "\t", hello->start, NULL);
+	const char *key = t_strconcat(name, "\t", start_id, NULL);
 	struct producer_start *start =
 		hash_table_lookup(producers->starts, key);
 
@@ -104,6 +107,38 @@ start_get(struct producers *producers, const struct record *hello)
 	}
 	start->used = ++producers->clock;
 	return start;
+}
+
+void producers_restore(struct producers *producers, const char *name,
+		       const char *start_id, uint64_t last_id)
+{
+	struct producer_start *start = start_get(producers, name, start_id);
+
+	start->last_id = I_MAX(start->last_id, last_id);
+}
+
+void producers_each(struct producers *producers, bool all,
+		    void (*func)(const char *name, const char *start,
+				 uint64_t last_id, void *context),
+		    void *context)
+{
+	struct hash_iterate_context *iter =
+		hash_table_iterate_init(producers->starts);
+	struct producer_start *start;
+	char *key;
+
+	while (hash_table_iterate(iter, producers->starts, &key, &start)) {
+		if (!all && !start->changed)
+			continue;
+		start->changed = FALSE;
+		T_BEGIN {
+			const char *tab = strrchr(key, '\t');
+
+			func(t_strdup_until(key, tab), tab + 1, start->last_id,
+			     context);
+		} T_END;
+	}
+	hash_table_iterate_deinit(&iter);
 }
 
 /*
@@ -126,7 +161,8 @@ static void producer_hello(struct producer *producer,
 {
 	producer->hello.name = p_strdup(producer->pool, record->name);
 	producer->hello.start = p_strdup(producer->pool, record->start);
-	producer->start = start_get(producer->producers, record);
+	producer->start = start_get(producer->producers, record->name,
+				    record->start);
 	event_set_append_log_prefix(producer->conn.event, t_strdup_printf(
 		"producer %s: ", str_sanitize(record->name, SHOWN_NAME)));
 }
@@ -139,6 +175,7 @@ static void producer_record(struct producer *producer,
 	producer->taken_id = I_MAX(producer->taken_id, record->id);
 	if (record->id > producer->start->last_id) {
 		producer->start->last_id = record->id;
+		producer->start->changed = TRUE;
 		producers->callbacks->record(producers->context,
 					     &producer->hello, record);
 	}

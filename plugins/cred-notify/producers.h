@@ -29,6 +29,17 @@ void producers_deinit(struct producers **producers);
 /* A connection to the socket; it is ours from now on. */
 void producers_accept(struct producers *producers, int fd);
 
+/* The last record of a producer's start that was taken up, as
+   producers_each() told it. */
+void producers_restore(struct producers *producers, const char *name,
+		       const char *start, uint64_t last_id);
+/* Call func for each start of which something was taken up; since the last such
+   call, or all of them. */
+void producers_each(struct producers *producers, bool all,
+		    void (*func)(const char *name, const char *start,
+				 uint64_t last_id, void *context),
+		    void *context);
+
 /* All records that were given to record() so far are on disk. */
 void producers_ack(struct producers *producers);
 

@@ -7,6 +7,10 @@
 
 /* a full disk is tried again so often */
 #define RETRY_SECS 10
+/* The service before us lets go of the journal when what is on its way to
+   somebody has come to an end (see cred_service_deinit()). Nobody may be told
+   before that, and the master waits 30 seconds for us. */
+#define JOURNAL_WAIT_MSECS 15000
 
 /* While the journal is read: incidents are not known yet. */
 struct replay {
@@ -42,6 +46,10 @@ static void replay_entry(const struct journal_entry *entry, void *context)
 					   &entry->notice.state);
 	} else if (entry->kind == JOURNAL_KIND_QUIET) {
 		replay_quiet(replay, &entry->notice.state.subject);
+	} else if (entry->kind == JOURNAL_KIND_PRODUCER) {
+		producers_restore(replay->service->producers,
+				  entry->producer.name, entry->producer.start,
+				  entry->producer.last_id);
 	} else {
 		outbox_restore(replay->service->outbox, entry);
 	}
@@ -93,7 +101,7 @@ int cred_service_open_journal(struct cred_service *service,
 	int ret;
 
 	replay.table = notice_table_init(limits, 1);
-	ret = journal_open(path, replay_entry, &replay, &service->journal,
+	ret = journal_open(path, JOURNAL_WAIT_MSECS, replay_entry, &replay, &service->journal,
 			   &report, error_r);
 	if (ret == 0) {
 		report_say(service, &report);
@@ -159,6 +167,28 @@ void cred_service_append_done(struct cred_service *service, uint64_t incident,
 	cred_service_append(service, &entry);
 }
 
+static void
+entry_init_producer(struct journal_entry *entry_r, const char *name,
+		    const char *start, uint64_t last_id)
+{
+	i_zero(entry_r);
+	entry_r->kind = JOURNAL_KIND_PRODUCER;
+	entry_r->seen.recipient = "";
+	entry_r->producer.name = name;
+	entry_r->producer.start = start;
+	entry_r->producer.last_id = last_id;
+}
+
+static void
+append_producer(const char *name, const char *start, uint64_t last_id,
+		void *context)
+{
+	struct journal_entry entry;
+
+	entry_init_producer(&entry, name, start, last_id);
+	cred_service_append(context, &entry);
+}
+
 static void compact_add(const struct journal_entry *entry, void *context)
 {
 	journal_compact_add(context, entry);
@@ -194,6 +224,16 @@ static void compact_outbox(struct cred_service *service,
 	outbox_iter_deinit(&iter);
 }
 
+static void
+compact_producer(const char *name, const char *start, uint64_t last_id,
+		 void *context)
+{
+	struct journal_entry entry;
+
+	entry_init_producer(&entry, name, start, last_id);
+	journal_compact_add(context, &entry);
+}
+
 /* All of it in one turn: what was appended meanwhile would be lost. The last
    incident is kept, whatever became of it: a number used twice would make one
    mail of two. */
@@ -206,6 +246,7 @@ static int service_compact(struct cred_service *service, const char **error_r)
 		return -1;
 	compact_table(service, compact);
 	compact_outbox(service, compact);
+	producers_each(service->producers, TRUE, compact_producer, compact);
 	entry_init_done(&top, service->top_incident, 0);
 	/* DONE would take its notice away */
 	if (service->top_incident > 0 &&
@@ -236,10 +277,13 @@ static void service_compact_if_wanted(struct cred_service *service)
 	service->journal_retry_time = 0;
 }
 
+/* A record behind which its id is missing would be counted again, should its
+   producer say it again. */
 bool cred_service_sync(struct cred_service *service)
 {
 	const char *error;
 
+	producers_each(service->producers, FALSE, append_producer, service);
 	if (!service->journal_broken &&
 	    journal_sync(service->journal, &error) < 0)
 		service_journal_failed(service, error);

@@ -55,6 +55,8 @@ struct cred_service {
 	/* of the notices that one call makes */
 	pool_t notices_pool;
 	struct timeout *to_tick, *to_flush;
+	/* it ends: nothing new is told */
+	bool closing;
 	/* there may be something to tell at the end of this turn */
 	bool tell_wanted;
 	/* the journal could not be written: not before that */

@@ -102,7 +102,8 @@ telling_create(struct cred_service *service, const struct outbox_row *row)
 {
 	const struct notice_state *state = &row->item->notice.state;
 	pool_t pool = pool_alloconly_create("cred-notify telling", 1024);
-	struct service_telling *telling = p_new(pool, struct service_telling, 1);
+	struct service_telling *telling =
+		p_new(pool, struct service_telling, 1);
 
 	telling->pool = pool;
 	telling->service = service;
@@ -116,8 +117,11 @@ telling_create(struct cred_service *service, const struct outbox_row *row)
 
 static void telling_free(struct service_telling *telling)
 {
-	telling->service->busy--;
+	struct cred_service *service = telling->service;
+
 	pool_unref(&telling->pool);
+	if (--service->busy == 0 && service->closing)
+		io_loop_stop(current_ioloop);
 }
 
 /* Returns NULL if its notice made room for a newer one. */
@@ -141,6 +145,12 @@ static enum journal_result result_get(enum channel_result result)
 	i_unreached();
 }
 
+static const char *telling_name(const struct service_telling *telling)
+{
+	return *telling->recipient == '\0' ? "webhook" :
+		str_sanitize(telling->recipient, 128);
+}
+
 static void
 telling_log(const struct service_telling *telling,
 	    const struct channel_answer *answer)
@@ -149,9 +159,7 @@ telling_log(const struct service_telling *telling,
 
 	text = t_strdup_printf("Notice %llu.%u to %s: %s",
 		(unsigned long long)telling->incident, telling->said,
-		*telling->recipient == '\0' ? "webhook" :
-		str_sanitize(telling->recipient, 128),
-		answer->error == NULL ? "told" : answer->error);
+		telling_name(telling), answer->error == NULL ? "told" : answer->error);
 	if (answer->result == CHANNEL_TOLD)
 		e_debug(telling->service->event, "%s", text);
 	else if (answer->result == CHANNEL_LATER)
@@ -185,6 +193,9 @@ telling_end(struct service_telling *telling,
 	struct cred_service *service = telling->service;
 	struct outbox_row *row = telling_row(telling);
 
+	/* what became of it is not known, as the journal says */
+	if (answer->cut_off)
+		return;
 	if (row != NULL && row->busy) {
 		outbox_row_end(service->outbox, row,
 			       result_get(answer->result), answer->retry_secs,
@@ -232,7 +243,14 @@ telling_hand_over(struct service_telling *telling, struct outbox_row *row,
 		.id = cred_service_id(notice),
 	};
 
+	if (row->doubtful) {
+		e_warning(telling->service->event, "Notice %s to %s may come "
+			  "twice: the service ended in the middle of it",
+			  what.id, telling_name(telling));
+	}
 	outbox_row_begin(row);
+	/* is on disk before any answer can come */
+	cred_service_append_row(telling->service, row);
 	channel->v.tell(channel, &what, service_answered, telling);
 }
 
@@ -338,6 +356,8 @@ static void service_tell_rows(struct cred_service *service)
 void cred_service_tell(struct cred_service *service)
 {
 	service->tell_wanted = FALSE;
+	if (service->closing)
+		return;
 	cred_service_plan(service);
 	T_BEGIN {
 		service_tell_rows(service);
@@ -361,7 +381,8 @@ static struct service_session *
 session_create(struct cred_service *service, uint64_t number, const char *user)
 {
 	pool_t pool = pool_alloconly_create("cred-notify session", 1024);
-	struct service_session *session = p_new(pool, struct service_session, 1);
+	struct service_session *session =
+		p_new(pool, struct service_session, 1);
 
 	session->pool = pool;
 	session->service = service;

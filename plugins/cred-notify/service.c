@@ -13,6 +13,9 @@
 #define TICK_MSECS 1000
 /* a record younger than this is of now, whatever its clock says */
 #define RECORD_FRESH_SECS 60
+/* How long we stay for what is on its way to somebody. Less than what the next
+   service waits for the journal; and Dovecot's end is not kept waiting. */
+#define DRAIN_MSECS 4000
 /* how often it is said that producers had to drop something */
 #define DROPPED_WARN_SECS 60
 
@@ -474,20 +477,42 @@ int cred_service_init(const struct cred_settings *set, const char *base_dir,
 	cred_settings_limits(set, &limits);
 	service_init_outbox(service);
 	*service_r = service;
+	service->producers = producers_init(&service_producers, service,
+					    service->event);
 	if (cred_service_open_journal(service, &limits, error_r) < 0) {
 		cred_service_deinit(service_r);
 		return -1;
 	}
 	service_init_holders(service);
 	cred_service_init_channels(service);
-	service->producers = producers_init(&service_producers, service,
-					    service->event);
 	service_init_feed(service, trusted_uid);
 	service->control = control_init(service);
 	service->to_tick = timeout_add(TICK_MSECS, service_tick, service);
 	/* before sessions are back: they have been told of what is old */
 	cred_service_tell(service);
 	return 0;
+}
+
+static void drain_timeout(struct cred_service *service)
+{
+	timeout_remove(&service->to_tick);
+	io_loop_stop(current_ioloop);
+}
+
+/* What channels have is waited for: a mail that is cut off may have arrived,
+   and would be sent again by the service after us. That one waits for our
+   journal. */
+static void service_drain(struct cred_service *service)
+{
+	service->closing = TRUE;
+	timeout_remove(&service->to_tick);
+	if (service->busy == 0)
+		return;
+	master_service_stop_new_connections(master_service);
+	service->to_tick = timeout_add(DRAIN_MSECS, drain_timeout, service);
+	while (service->busy > 0 && service->to_tick != NULL)
+		io_loop_run(current_ioloop);
+	timeout_remove(&service->to_tick);
 }
 
 /* Channels answer what they have when they go: the rest is still there then. */
@@ -497,15 +522,15 @@ void cred_service_deinit(struct cred_service **_service)
 
 	if (service == NULL)
 		return;
+	service_drain(service);
 	*_service = NULL;
-	timeout_remove(&service->to_tick);
 	control_deinit(&service->control);
 	/* who waits for userdb needs the others */
 	holders_deinit(&service->holders);
 	if (service->feed != NULL)
 		feed_deinit(&service->feed);
 	cred_service_deinit_channels(service);
-	if (service->producers != NULL && cred_service_sync(service))
+	if (service->journal != NULL && cred_service_sync(service))
 		producers_ack(service->producers);
 	producers_deinit(&service->producers);
 	timeout_remove(&service->to_flush);

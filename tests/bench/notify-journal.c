@@ -57,7 +57,7 @@ static struct journal *open_it(const char *path)
 	struct journal *journal;
 	const char *error;
 
-	if (journal_open(path, replay, NULL, &journal, &report, &error) < 0)
+	if (journal_open(path, 0, replay, NULL, &journal, &report, &error) < 0)
 		i_fatal("%s", error);
 	return journal;
 }

@@ -55,11 +55,19 @@ class CredDovecot:
         """As a crash does; the master starts another."""
         [pid] = self.pids()
         self.dovecot.kill(pid)
-        wait_for(lambda: self.pids() not in ([], [pid]),
-                 what="another service")
-        # one that is killed while it starts is started less often
-        self.stat()
         self.dovecot.log.allow("cred-notify.* killed with signal 9")
+        self.wait_back(pid)
+
+    def wait_back(self, *gone, timeout=90):
+        """Until a service that is none of those answers. One that dies before
+        the master has heard from it is left alone for 2, 4, ... 60 seconds, and
+        started at the next connection after that, not by itself: somebody has
+        to knock."""
+        self.dovecot.log.allow(
+            "service\\(cred-notify\\).*command startup failed, throttling")
+        wait_for(lambda: self.dovecot.doveadm("cred-notify", "stat").code == 0
+                 and self.pids() not in ([], *([pid] for pid in gone)),
+                 timeout=timeout, what="another service")
 
     def command(self, *words, code=0):
         done = self.dovecot.doveadm("cred-notify", *words, json=True)
@@ -137,7 +145,8 @@ class Producer:
         self.path, self.name = path, name
         self.start = secrets.token_hex(8)
         self.last_id, self.acked = 0, 0
-        self.unacked, self._socket = {}, None
+        # lines by id: all of them, and those to be sent again
+        self.sent, self.unacked, self._socket = {}, {}, None
         self.connect()
 
     def connect(self):
@@ -168,7 +177,7 @@ class Producer:
         fields = {"id": self.last_id, "time": int(time.time()) - age, **fields}
         line = "\t".join([word, *(f"{key}={escape(str(value))}"
                                   for key, value in fields.items())])
-        self.unacked[self.last_id] = line
+        self.sent[self.last_id] = self.unacked[self.last_id] = line
         try:
             self._socket.sendall(line.encode() + b"\n")
         except OSError:

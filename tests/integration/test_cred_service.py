@@ -15,6 +15,7 @@ import urllib.request
 
 import pytest
 
+from channel_rig import SmtpSink
 from cred_imap_rig import Session
 from cred_service_rig import CredDovecot
 from rig import wait_for
@@ -490,6 +491,94 @@ def test_said_twice_counts_once(cred):
                       ip="192.0.2.1")
         producer.wait_acked()
     assert len(cred.list()) == 1
+
+
+def test_said_again_after_a_crash(cred):
+    """Nor is it counted again by the service that comes after the one that
+    took it up."""
+    cred.start()
+    with cred.producer("auth") as producer:
+        for _ in range(2):
+            producer.send("login-fail", reason="password_mismatch",
+                          user="anna", ip="192.0.2.1")
+        producer.wait_acked()
+        # as one that never heard of it
+        producer.unacked, producer.acked = dict(producer.sent), 0
+        cred.kill()
+        producer.connect()
+        producer.send("login-fail", reason="password_mismatch",
+                      user="berta", ip="192.0.2.1")
+        producer.wait_acked()
+        assert cred.stat()["records-login-fail"] == 1
+    assert {row["user"]: int(row["count"]) for row in cred.list("-a")} == {
+        "anna": 2, "berta": 1}
+
+
+@pytest.fixture
+def lmtp(scratch):
+    """Takes a mail, and lets go of it only when it is told to."""
+    path = str(scratch.path / "sink")
+    with SmtpSink(path=path, END=None) as sink:
+        os.chmod(path, 0o666)
+        yield sink
+
+
+def in_the_middle_of_a_mail(cred, lmtp):
+    """Returns the service's process."""
+    cred.dovecot.configure(f"cred_notify_lmtp = {lmtp.path}")
+    cred.dovecot.configure("cred_notify_channels = mail")
+    cred.start()
+    with cred.producer() as producer:
+        producer.trouble("anna/work", owner="anna", label="At work")
+    wait_for(lambda: lmtp.mails, what="the mail")
+    [pid] = cred.pids()
+    return pid
+
+
+def test_reload_in_the_middle_of_a_mail(cred, lmtp):
+    """The old service stays for its end, and the new one for the old."""
+    before = in_the_middle_of_a_mail(cred, lmtp)
+    assert cred.dovecot.doveadm("reload").code == 0
+    wait_for(lambda: len(cred.pids()) == 2, what="another service")
+    lmtp.let_go.set()
+    cred.wait_back(before)
+    assert cred.stat()["notices"] == 1
+    # a mail that is still to be sent is sent at the beginning, before this
+    cred.command("test", "anna")
+    assert len(lmtp.mails) == 2 and b"At work" not in lmtp.mails[1][2]
+
+
+def test_crash_in_the_middle_of_a_mail(cred, lmtp):
+    """Nobody knows whether it arrived: it is sent again as the same mail."""
+    in_the_middle_of_a_mail(cred, lmtp)
+    # the first one never is
+    lmtp.replies.clear()
+    cred.kill()
+    wait_for(lambda: len(lmtp.mails) == 2, what="the mail again")
+    warning = "may come twice: the service ended in the middle"
+    cred.dovecot.log.allow(warning)
+    wait_for(lambda: cred.dovecot.log.lines(warning), what="the warning")
+    assert lmtp.mails[0][2] == lmtp.mails[1][2]
+    cred.wait_stat(told=1)
+    # that is known now
+    cred.kill()
+    cred.command("test", "anna")
+    assert len(lmtp.mails) == 3
+
+
+def test_killed_while_it_starts(cred):
+    """The master waits longer each time; whoever connects has it back."""
+    cred.start()
+    cred.dovecot.log.allow("cred-notify.* killed with signal 9")
+    for _ in range(3):
+        pids = cred.pids()
+        for pid in pids:
+            cred.dovecot.kill(pid)
+        wait_for(lambda: cred.pids() != pids, what="its end")
+    with cred.producer() as producer:
+        producer.trouble("anna/work", owner="anna", label="At work")
+        cred.wait_back()
+    assert [row["account"] for row in cred.list()] == ["anna/work"]
 
 
 def test_reload(cred):

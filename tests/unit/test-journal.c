@@ -88,6 +88,7 @@ START_TEST(journal_line_kinds)
 	entry.notice.kind = NOTICE_KIND_DIGEST;
 	entry.notice.new_count = 4;
 	entry.seen = test_seen(UINT64_MAX - 1).seen;
+	entry.producer = (struct journal_producer){ "au\tth", "00ff", 77 };
 	line = print(&entry);
 	ck_assert_int_eq(journal_line_parse(pool, line, &again, &error), 0);
 	ck_assert_int_eq(again.kind, entry.kind);
@@ -103,6 +104,10 @@ START_TEST(journal_line_kinds)
 	} else if (_i == JOURNAL_KIND_SEEN) {
 		ck_assert_str_eq(again.seen.recipient, "bert");
 		ck_assert_int_eq(again.seen.time, 77);
+	} else if (_i == JOURNAL_KIND_PRODUCER) {
+		ck_assert_str_eq(again.producer.name, "au\tth");
+		ck_assert_str_eq(again.producer.start, "00ff");
+		ck_assert_uint_eq(again.producer.last_id, 77);
 	}
 	pool_unref(&pool);
 }
@@ -142,7 +147,7 @@ note_entry(const struct journal_entry *entry, void *context ATTR_UNUSED)
 static void open_journal(void)
 {
 	str_truncate(seen, 0);
-	ck_assert_msg(journal_open(path, note_entry, NULL, &journal, &report,
+	ck_assert_msg(journal_open(path, 0, note_entry, NULL, &journal, &report,
 				   &error) == 0, "%s", error);
 }
 
@@ -289,7 +294,7 @@ START_TEST(journal_refused)
 
 	ck_assert_int_eq(close(fd), 0);
 	append_raw(no_journals[_i].data);
-	ck_assert_int_eq(journal_open(path, note_entry, NULL, &journal,
+	ck_assert_int_eq(journal_open(path, 0, note_entry, NULL, &journal,
 				      &report, &error), -1);
 	ck_assert_ptr_nonnull(strstr(error, no_journals[_i].error));
 	ck_assert_int_eq(file_size(), strlen(no_journals[_i].data));
@@ -301,7 +306,7 @@ START_TEST(journal_locked)
 	struct journal *other;
 
 	open_journal();
-	ck_assert_int_eq(journal_open(path, note_entry, NULL, &other, &report,
+	ck_assert_int_eq(journal_open(path, 0, note_entry, NULL, &other, &report,
 				      &error), -1);
 	ck_assert_ptr_nonnull(strstr(error, "another process"));
 	journal_close(&journal);
@@ -336,7 +341,7 @@ START_TEST(journal_compacts)
 	ck_assert(!journal_wants_compaction(journal));
 	append_states(43, 1);
 	/* the new file is locked as well */
-	ck_assert_int_eq(journal_open(path, note_entry, NULL, &journal,
+	ck_assert_int_eq(journal_open(path, 0, note_entry, NULL, &journal,
 				      &report, &error), -1);
 	journal_close(&journal);
 	open_journal();

@@ -213,8 +213,11 @@ START_TEST(outbox_saved)
 	row = find(2, "berta", AUDIENCE_MAIL);
 	ck_assert_uint_eq(row->tries, 1);
 	ck_assert_int_eq(row->time, START + 10);
-	ck_assert(!row->busy);
+	ck_assert(!row->busy && row->doubtful);
 	ck_assert_uint_eq(due(AUDIENCE_ALL, START + 10), 1);
+	outbox_row_begin(row);
+	outbox_row_end(outbox, row, JOURNAL_RESULT_WAITING, 0, START + 10);
+	ck_assert(!row->doubtful);
 	row = find(2, "", AUDIENCE_WEBHOOK);
 	ck_assert_int_eq(row->result, JOURNAL_RESULT_FAILED);
 	ck_assert_int_eq(row->time, START + 5);

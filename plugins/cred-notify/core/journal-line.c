@@ -17,6 +17,7 @@ static const char *const kind_words[JOURNAL_KIND_COUNT] = {
 	[JOURNAL_KIND_NOTICE] = "notice",
 	[JOURNAL_KIND_SEEN] = "seen",
 	[JOURNAL_KIND_DONE] = "done",
+	[JOURNAL_KIND_PRODUCER] = "producer",
 };
 
 /*
@@ -126,6 +127,11 @@ static void add_entry(string_t *str, const struct journal_entry *entry)
 		add_num(str, entry->seen.said);
 		if (entry->kind == JOURNAL_KIND_SEEN)
 			add_seen(str, &entry->seen);
+		break;
+	case JOURNAL_KIND_PRODUCER:
+		add_text(str, entry->producer.name);
+		add_text(str, entry->producer.start);
+		add_num(str, entry->producer.last_id);
 		break;
 	case JOURNAL_KIND_COUNT:
 		i_unreached();
@@ -311,6 +317,14 @@ read_seen(struct line_reader *reader, struct journal_seen *seen)
 }
 
 static void
+read_producer(struct line_reader *reader, struct journal_producer *producer)
+{
+	producer->name = read_text(reader, JOURNAL_MAX_PRODUCER);
+	producer->start = read_text(reader, JOURNAL_MAX_PRODUCER);
+	producer->last_id = read_num(reader, UINT64_MAX - 1);
+}
+
+static void
 read_entry(struct line_reader *reader, struct journal_entry *entry)
 {
 	switch (entry->kind) {
@@ -330,6 +344,9 @@ read_entry(struct line_reader *reader, struct journal_entry *entry)
 		entry->seen.said = read_uint(reader);
 		if (entry->kind == JOURNAL_KIND_SEEN)
 			read_seen(reader, &entry->seen);
+		break;
+	case JOURNAL_KIND_PRODUCER:
+		read_producer(reader, &entry->producer);
 		break;
 	case JOURNAL_KIND_COUNT:
 		i_unreached();
@@ -391,6 +408,7 @@ static void entry_init(struct journal_entry *entry)
 	entry->notice.state.subject.account = "";
 	entry->notice.state.label = "";
 	entry->seen.recipient = "";
+	entry->producer.name = entry->producer.start = "";
 }
 
 int journal_line_parse(pool_t pool, const char *line,

@@ -9,6 +9,8 @@
 #define JOURNAL_LINE_VERSION 1
 /* with its LF; a longer one is corrupt */
 #define JOURNAL_LINE_MAX 8192
+/* bytes of a producer's name, and of its start; longer ones are not kept */
+#define JOURNAL_MAX_PRODUCER 128
 
 enum journal_kind {
 	/* what is known of a subject, in place of what was */
@@ -21,6 +23,8 @@ enum journal_kind {
 	JOURNAL_KIND_SEEN,
 	/* the notice needs nothing more */
 	JOURNAL_KIND_DONE,
+	/* how far a producer was heard */
+	JOURNAL_KIND_PRODUCER,
 
 	JOURNAL_KIND_COUNT
 };
@@ -31,6 +35,9 @@ enum journal_result {
 	/* not wanted any more: acknowledged, revoked, resolved */
 	JOURNAL_RESULT_DROPPED,
 	JOURNAL_RESULT_FAILED,
+	/* a channel has it: what became of it nobody knows, if nothing
+	   follows */
+	JOURNAL_RESULT_SENDING,
 
 	JOURNAL_RESULT_COUNT
 };
@@ -49,6 +56,12 @@ struct journal_seen {
 	time_t time;
 };
 
+struct journal_producer {
+	const char *name, *start;
+	/* of its last record that was taken up */
+	uint64_t last_id;
+};
+
 struct journal_entry {
 	enum journal_kind kind;
 	/* STATE: notice.state. QUIET: notice.state.subject.
@@ -56,6 +69,8 @@ struct journal_entry {
 	struct notice notice;
 	/* SEEN: all of it. DONE: incident and said. */
 	struct journal_seen seen;
+	/* PRODUCER */
+	struct journal_producer producer;
 };
 
 /* Append the line with its LF to str. */

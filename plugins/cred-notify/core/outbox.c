@@ -359,6 +359,7 @@ void outbox_row_end(struct outbox *outbox, struct outbox_row *row,
 	unsigned int secs;
 
 	row->busy = FALSE;
+	row->doubtful = FALSE;
 	row->time = now;
 	if (result == JOURNAL_RESULT_WAITING) {
 		row->tries++;
@@ -463,6 +464,7 @@ count_row(const struct outbox_row *row, struct outbox_counts *counts)
 	case JOURNAL_RESULT_FAILED:
 		counts->failed++;
 		break;
+	case JOURNAL_RESULT_SENDING:
 	case JOURNAL_RESULT_COUNT:
 		i_unreached();
 	}
@@ -499,7 +501,8 @@ outbox_restore_seen(struct outbox *outbox, const struct journal_seen *seen)
 	if (item == NULL)
 		return;
 	if (item->notice.state.said != seen->said) {
-		if (seen->result == JOURNAL_RESULT_TOLD)
+		if (seen->result == JOURNAL_RESULT_TOLD ||
+		    seen->result == JOURNAL_RESULT_SENDING)
 			item_told_add(item, seen->recipient);
 		return;
 	}
@@ -508,7 +511,9 @@ outbox_restore_seen(struct outbox *outbox, const struct journal_seen *seen)
 		row = item_row_new(outbox, item, seen->recipient,
 				   seen->channel);
 	}
-	row_set(outbox, row, seen->result);
+	row->doubtful = seen->result == JOURNAL_RESULT_SENDING;
+	row_set(outbox, row, row->doubtful ? JOURNAL_RESULT_WAITING :
+		seen->result);
 	row->tries = seen->tries;
 	row->time = seen->time;
 }
@@ -531,6 +536,7 @@ void outbox_restore(struct outbox *outbox, const struct journal_entry *entry)
 		break;
 	case JOURNAL_KIND_STATE:
 	case JOURNAL_KIND_QUIET:
+	case JOURNAL_KIND_PRODUCER:
 	case JOURNAL_KIND_COUNT:
 		break;
 	}
@@ -554,7 +560,8 @@ void outbox_row_entry(const struct outbox_row *row,
 	entry_init(row->item, JOURNAL_KIND_SEEN, entry_r);
 	entry_r->seen.recipient = row->recipient;
 	entry_r->seen.channel = row->channel;
-	entry_r->seen.result = row->result;
+	entry_r->seen.result = row->busy || row->doubtful ?
+		JOURNAL_RESULT_SENDING : row->result;
 	entry_r->seen.tries = row->tries;
 	entry_r->seen.time = row->time;
 }

@@ -29,6 +29,8 @@ struct outbox_row {
 	bool busy;
 	/* before that: somebody finds out whether it may have it */
 	bool asking;
+	/* a channel had it when we died: it may have been told */
+	bool doubtful;
 };
 ARRAY_DEFINE_TYPE(outbox_row, struct outbox_row *);
 
@@ -78,7 +80,7 @@ void outbox_row_add(struct outbox *outbox, struct outbox_item *item,
 /* Nobody is to be told of it any more. */
 void outbox_drop(struct outbox *outbox, struct outbox_item *item, time_t now);
 
-/* A channel takes it. */
+/* A channel takes it. That is for the journal, too (outbox_row_entry()). */
 void outbox_row_begin(struct outbox_row *row);
 /* WAITING: it failed, and is tried again after retry_secs, if that is more
    than the limits say; or is FAILED if it is too old. */
