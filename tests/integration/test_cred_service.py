@@ -17,6 +17,7 @@ import pytest
 
 from channel_rig import SmtpSink
 from cred_imap_rig import Session
+from cred_rig import AuthClient
 from cred_service_rig import CredDovecot
 from rig import wait_for
 from rig.scratch import free_port
@@ -626,6 +627,105 @@ def test_kill_under_load(scratch):
     incidents = {row["incident"] for row in rows}
     assert len(incidents) == 300
     assert cred.stat()["notices"] == 300
+
+
+class Crowd:
+    """Users whose passwords are wrong, each at home; so often that all is
+    counted and nothing told."""
+
+    def __init__(self, scratch, count=20):
+        self.cred = CredDovecot(
+            scratch, cred_notify_channels="mail",
+            cred_notify_thresholds="login=60000/1h/1d")
+        self.users = [f"user{number}" for number in range(count)]
+        for name in (*self.users, "berta"):
+            self.cred.dovecot.add_user(name)
+        self.cred.start()
+
+        self._clients = [self.client() for _ in self.users]
+        self._asked = 0
+
+    def client(self):
+        return AuthClient(self.cred.dovecot.socket("auth-client"))
+
+    def fail(self, times):
+        """Each of them so often, all at once. Auth answers after a pause."""
+        for number, client in enumerate(self._clients):
+            name = f"user{number}"
+            client.send("".join(
+                client.request("PLAIN", f"\0{name}\0wrong",
+                               ip=f"192.0.2.{number}",
+                               session=f"{name}-{self._asked + time}")
+                for time in range(times)))
+        self._asked += times
+
+    def close(self):
+        """All were answered, and that with no."""
+        for client in self._clients:
+            assert {client.line()[0] for _ in range(self._asked)} == {"FAIL"}
+            client.close()
+
+    def counted(self):
+        """Of all of them, as the service knows it."""
+        return sum(int(row["count"]) for row in self.cred.list("-a"))
+
+
+@pytest.fixture
+def crowd(scratch):
+    made = Crowd(scratch)
+    yield made
+    made.close()
+
+
+def test_10000_failures(crowd):
+    """None is lost, as long as auth has room for those that the service has
+    not taken up yet."""
+    for done in range(400, 10_001, 400):
+        crowd.fail(20)
+        crowd.cred.wait_stat(records_login_fail=done)
+    stat = crowd.cred.stat()
+    assert stat["records-login-fail"] == stat["counted"] == 10_000
+    assert stat["lost"] == 0 and stat["producers"] == 1
+    assert {int(row["count"]) for row in crowd.cred.list("-a")} == {500}
+
+
+def test_10000_failures_while_it_hangs(crowd):
+    """Nobody's login waits; it hears how many it missed."""
+    [pid] = crowd.cred.pids()
+    crowd.cred.dovecot.log.allow("producer auth had no room")
+    crowd.cred.dovecot.kill(pid, signal.SIGSTOP)
+    crowd.fail(500)
+    with crowd.client() as client:
+        assert client.plain_many([("berta", "secret")] * 100) == 100
+    crowd.cred.dovecot.kill(pid, signal.SIGCONT)
+    wait_for(lambda: told_or_lost(crowd.cred) == 10_000,
+             what="all to be told or counted")
+    stat = crowd.cred.stat()
+    assert 0 < stat["lost"] < 10_000
+
+
+def told_or_lost(cred):
+    stat = cred.stat()
+    return stat["records-login-fail"] + stat["lost"]
+
+
+def test_failures_while_it_is_killed(crowd):
+    """What auth keeps meanwhile is enough: each failure is in the journal,
+    and once."""
+    for number in range(20):
+        if number % 4 == 1:
+            [pid] = crowd.cred.pids()
+            crowd.cred.dovecot.kill(pid)
+            crowd.fail(10)
+            crowd.cred.dovecot.log.allow("killed with signal 9")
+            crowd.cred.wait_back(pid)
+        else:
+            crowd.fail(10)
+            wait_for(lambda so_far=200 * (number + 1):
+                     crowd.counted() == so_far, what="all to be counted")
+    assert {int(row["count"]) for row in crowd.cred.list("-a")} == {200}
+    crowd.cred.kill()
+    assert crowd.counted() == 4000
 
 
 def test_mail_waits_for_lmtp(cred):
