@@ -26,11 +26,14 @@ LDADD = plugins/imapsync-pull/libcore.la $(LIBDOVECOT) $(CHECK_LIBS)
 
 # tests of pure files of cred-notify
 unit_cred_tests = \
+	tests/unit/test-control-line \
 	tests/unit/test-login-reason \
 	tests/unit/test-record \
 	tests/unit/test-record-queue \
 	tests/unit/test-streak
 unit_cred_libs = plugins/cred-notify/libcore.la $(LIBDOVECOT) $(CHECK_LIBS)
+tests_unit_test_control_line_CPPFLAGS = $(cred_notify_cppflags)
+tests_unit_test_control_line_LDADD = $(unit_cred_libs)
 tests_unit_test_login_reason_CPPFLAGS = $(cred_notify_cppflags)
 tests_unit_test_login_reason_LDADD = $(unit_cred_libs)
 tests_unit_test_record_CPPFLAGS = $(cred_notify_cppflags)

@@ -17,8 +17,6 @@ dovecot_pkglibexec_PROGRAMS += %D%/cred-notify
 	$(cred_settings_sources) \
 	%D%/control.c \
 	%D%/control.h \
-	%D%/core/control-line.c \
-	%D%/core/control-line.h \
 	%D%/holders.c \
 	%D%/holders.h \
 	%D%/main.c \
@@ -45,12 +43,11 @@ dovecot_pkglibexec_PROGRAMS += %D%/cred-notify
 
 doveadm_module_LTLIBRARIES += %D%/lib10_doveadm_cred_notify_plugin.la
 %C%_lib10_doveadm_cred_notify_plugin_la_SOURCES = \
-	%D%/core/control-line.c \
-	%D%/core/control-line.h \
 	%D%/doveadm-cred-notify.c
 %C%_lib10_doveadm_cred_notify_plugin_la_CPPFLAGS = $(cred_notify_cppflags)
 %C%_lib10_doveadm_cred_notify_plugin_la_LDFLAGS = $(module_ldflags) \
 	-export-symbols-regex '^doveadm_cred_notify_plugin_(init|deinit|version)$$'
+%C%_lib10_doveadm_cred_notify_plugin_la_LIBADD = %D%/libcore.la
 
 # Read by doveconf and the master: setting names, defaults, our service.
 settings_module_LTLIBRARIES += %D%/libcred_notify_settings.la

@@ -3,6 +3,7 @@
 # tests/fuzz/run does.
 fuzz_targets = \
 	%D%/fuzz-account \
+	%D%/fuzz-control-line \
 	%D%/fuzz-folder-map \
 	%D%/fuzz-job \
 	%D%/fuzz-record \
@@ -13,6 +14,10 @@ fuzz_targets = \
 check_PROGRAMS += $(fuzz_targets)
 TESTS += $(fuzz_targets)
 %C%_fuzz_account_SOURCES = %D%/fuzz-account.c %D%/fuzz-main.c %D%/fuzz.h
+%C%_fuzz_control_line_SOURCES = %D%/fuzz-control-line.c %D%/fuzz-main.c \
+	%D%/fuzz.h
+%C%_fuzz_control_line_CPPFLAGS = $(cred_notify_cppflags)
+%C%_fuzz_control_line_LDADD = plugins/cred-notify/libcore.la $(LIBDOVECOT)
 %C%_fuzz_folder_map_SOURCES = %D%/fuzz-folder-map.c %D%/fuzz-main.c %D%/fuzz.h
 %C%_fuzz_job_SOURCES = %D%/fuzz-job.c %D%/fuzz-main.c %D%/fuzz.h
 %C%_fuzz_job_LDADD = $(pull_libs)

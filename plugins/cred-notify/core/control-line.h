@@ -37,7 +37,7 @@
 /* args: of a line, unescaped, by t_strsplit_tabescaped(). The value of a key,
    NULL = not there. */
 const char *control_line_get(const char *const *args, const char *key);
-/* Append TAB key=value. */
+/* Append TAB key=value. key is one of ours: without "=". */
 void control_line_add(string_t *dest, const char *key, const char *value);
 
 #endif
