@@ -2,12 +2,16 @@
 was acknowledged is never lost."""
 
 import base64
+import email
+import email.policy
 import http.server
 import json
 import os
 import re
 import signal
+import socket
 import sqlite3
+import ssl
 import subprocess
 import threading
 import urllib.error
@@ -177,15 +181,17 @@ def test_api(cred):
 class Http:
     """A user's browser, without one."""
 
-    def __init__(self, port, user, password="secret"):
-        self._url = f"http://127.0.0.1:{port}"
+    def __init__(self, port, user, password="secret", tls=None):
+        self._url = f"http{'s' if tls else ''}://127.0.0.1:{port}"
+        self._tls = tls
         self._login = base64.b64encode(f"{user}:{password}".encode()).decode()
 
     def open(self, path, **body):
         return urllib.request.urlopen(urllib.request.Request(
             self._url + path, json.dumps(body).encode() if body else None,
             {"Authorization": f"Basic {self._login}",
-             "Content-Type": "application/json"}), timeout=30)
+             "Content-Type": "application/json"}), timeout=30,
+            context=self._tls)
 
     def notices(self):
         with self.open("/v1/notices") as answer:
@@ -248,6 +254,87 @@ def test_http(scratch):
         said = [events.next() for _ in range(2)]
         assert ("gone", {"id": notice["id"]}) in said
         assert anna.notices() == []
+
+
+def test_https(scratch):
+    """With Dovecot's own certificate; its key is root's alone."""
+    cred = CredDovecot(scratch, cred_notify_channels="http")
+    port = free_port()
+    cred.dovecot.configure(
+        "service cred-notify {\n  inet_listener https {\n"
+        f"    port = {port}\n    ssl = yes\n  }}\n}}")
+    cred.dovecot.add_user("anna")
+    [key] = scratch.path.rglob("local.key")
+    key.chmod(0o600)
+    cred.start()
+    trusted = ssl.create_default_context(cafile=scratch.ca().cert)
+    # our authority says little of itself
+    trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    anna = Http(port, "anna", tls=trusted)
+    with cred.producer() as producer, Events(anna) as events:
+        assert events.next() == ("standing", {"ids": []})
+        producer.trouble("anna/work", owner="anna", label="At work")
+        name, notice = events.next()
+        assert name == "notice"
+        assert [one["id"] for one in anna.notices()] == [notice["id"]]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        Http(port, "anna", "wrong", tls=trusted).notices()
+    assert refused.value.code == 401
+    with pytest.raises(urllib.error.URLError):
+        Http(port, "anna", tls=ssl.create_default_context()).notices()
+    cred.dovecot.log.allow("SSL_accept|SSL.*failed|alert unknown ca")
+    # one that never says anything keeps nobody waiting
+    with socket.create_connection(("127.0.0.1", port)):
+        assert len(anna.notices()) == 1
+
+
+def test_outside(scratch):
+    """To an address elsewhere, in the language of whoever reads it; tried
+    again when that server was not ready."""
+    with SmtpSink(RCPT="451 4.7.1 later") as sink:
+        cred = CredDovecot(scratch, cred_notify_channels="mail outside")
+        cred.dovecot.configure(
+            f"submission_host = 127.0.0.1:{sink.port}")
+        cred.dovecot.add_user("anna", fields=(
+            "cred_notify_email=anna@example.net,not an address",
+            "cred_notify_language=de"))
+        cred.start()
+        cred.dovecot.log.allow("to anna: 451 4.7.1 later .tried again")
+        with cred.producer() as producer:
+            producer.trouble("anna/work", owner="anna", label="At work")
+            cred.wait_stat(retried=1)
+            sink.replies.clear()
+            cred.wait_stat(told=2)
+            [(sender, rcpts, text)] = sink.mails
+            assert (sender, rcpts) == ("", ("anna@example.net",))
+            mail = email.message_from_bytes(text, policy=email.policy.default)
+            assert mail["To"] == "anna@example.net"
+            assert mail["Auto-Submitted"] == "auto-generated"
+            assert "Passwort" in mail.get_body(("plain",)).get_content()
+            # that into her own mailbox is another
+            [local] = cred.wait_mails("anna", 1)
+            assert local["To"] != mail["To"]
+            producer.send("account-clear", account="anna/work", owner="anna")
+            producer.wait_acked()
+            cred.wait_stat(told=4)
+        assert len(sink.mails) == 2
+
+
+def test_outside_mailbox_that_is_the_trouble(scratch):
+    """What cannot be read is no place to say so."""
+    with SmtpSink() as sink:
+        cred = CredDovecot(scratch, cred_notify_channels="mail outside")
+        cred.dovecot.configure(
+            f"submission_host = 127.0.0.1:{sink.port}")
+        cred.dovecot.add_user("anna", fields=(
+            "cred_notify_email=anna@example.net,anna@example.com",))
+        cred.start()
+        with cred.producer() as producer:
+            producer.trouble("anna/work", owner="anna",
+                             label="anna@example.net")
+            cred.wait_stat(told=2)
+        assert [rcpts for _, rcpts, _ in sink.mails] == [
+            ("anna@example.com",)]
 
 
 def holders(cred, names):
@@ -573,6 +660,8 @@ def test_killed_while_it_starts(cred):
     cred.dovecot.log.allow("cred-notify.* killed with signal 9")
     for _ in range(3):
         pids = cred.pids()
+        if not pids:
+            break
         for pid in pids:
             cred.dovecot.kill(pid)
         wait_for(lambda: cred.pids() != pids, what="its end")
