@@ -103,6 +103,24 @@ login_answered(struct auth_client_request *request ATTR_UNUSED,
 		login_fail(ask, HTTP_LOGIN_BASIC);
 }
 
+/* Whoever asks may have put one of them there: the proxy's is the last. */
+static const char *ask_forwarded(struct web_ask *ask)
+{
+	const struct http_request *request =
+		http_server_request_get(ask->request);
+	const struct http_header_field *field;
+	string_t *forwarded = NULL;
+
+	array_foreach(http_header_get_fields(request->header), field) {
+		if (strcasecmp(field->name, "X-Forwarded-For") != 0)
+			continue;
+		if (forwarded == NULL)
+			forwarded = t_str_new(128);
+		str_printfa(forwarded, "%s,", field->value);
+	}
+	return forwarded == NULL ? NULL : str_c(forwarded);
+}
+
 static void login_plain(struct web_ask *ask, const char *response)
 {
 	const struct channel_http_peer *peer = &ask->conn->peer;
@@ -118,8 +136,13 @@ static void login_plain(struct web_ask *ask, const char *response)
 	info.compat_auth_request_info_protocol = "cred-notify";
 	info.local_ip = info.real_local_ip = peer->local_ip;
 	info.remote_ip = info.real_remote_ip = peer->remote_ip;
+	http_ask_client(ask->http->set.proxies, ask_forwarded(ask),
+			&info.remote_ip);
 	info.local_port = info.real_local_port = peer->local_port;
-	info.remote_port = info.real_remote_port = peer->remote_port;
+	info.real_remote_port = peer->remote_port;
+	/* whose port a proxy does not say */
+	if (net_ip_compare(&info.remote_ip, &info.real_remote_ip))
+		info.remote_port = peer->remote_port;
 	if (ask->conn->secured)
 		info.flags |= AUTH_REQUEST_FLAG_CONN_SECURED;
 	if (peer->ssl)

@@ -471,6 +471,7 @@ static void http_settings_dup(pool_t pool, struct channel_http_settings *set)
 {
 	set->auth_socket_path = p_strdup(pool, set->auth_socket_path);
 	set->origins = p_strdup(pool, set->origins);
+	set->proxies = p_strdup(pool, set->proxies);
 	set->base_url = p_strdup(pool, set->base_url);
 }
 

@@ -29,6 +29,9 @@ struct channel_http_settings {
 	/* pages that may ask, separated by spaces: https://mail.example.org;
 	   "" = those of our own host name only */
 	const char *origins;
+	/* networks of proxies whose X-Forwarded-For is believed, separated by
+	   spaces */
+	const char *proxies;
 	/* see notice-text.h */
 	const char *base_url;
 	/* logins also without TLS from elsewhere */

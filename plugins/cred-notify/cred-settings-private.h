@@ -53,6 +53,7 @@ void cred_settings_complete(pool_t pool, const char *dovecot_state_dir,
 	DEF(STR, cred_notify_ca_file), \
 	DEF(STR, cred_notify_ca_dir), \
 	DEF(STR, cred_notify_http_origins), \
+	DEF(STR, cred_notify_http_proxies), \
 	DEF(BOOL, cred_notify_http_allow_cleartext), \
 	DEF(UINT, cred_notify_http_max_streams), \
 	DEF(UINT, cred_notify_http_max_user_streams), \

@@ -44,6 +44,7 @@ const struct cred_settings cred_default_settings = {
 	.cred_notify_ca_file = "",
 	.cred_notify_ca_dir = "/etc/ssl/certs",
 	.cred_notify_http_origins = "",
+	.cred_notify_http_proxies = "",
 	.cred_notify_http_allow_cleartext = FALSE,
 	.cred_notify_http_max_streams = 1000,
 	.cred_notify_http_max_user_streams = 10,
@@ -87,23 +88,23 @@ channels_parse(const char *words, unsigned int *channels_r,
 }
 
 static bool
-check_networks(const struct cred_settings *set, const char **error_r)
+check_networks(const char *name, const char *value, const char **error_r)
 {
-	const char *const *word =
-		t_strsplit_spaces(set->cred_notify_own_networks, " \t\n");
+	const char *const *word = t_strsplit_spaces(value, " \t\n");
 	struct ip_addr ip;
 	unsigned int bits;
 
 	for (; *word != NULL; word++) {
 		if (net_parse_range(*word, &ip, &bits) < 0) {
-			*error_r = t_strdup_printf(
-				"cred_notify_own_networks: no network: %s",
-				*word);
+			*error_r = t_strdup_printf("%s: no network: %s", name,
+						   *word);
 			return FALSE;
 		}
 	}
 	return TRUE;
 }
+
+#define CHECK_NETWORKS(name) check_networks(#name, set->name, error_r)
 
 static bool
 check_range(const char *name, unsigned int value, unsigned int least,
@@ -172,7 +173,9 @@ bool cred_settings_check(void *_set, pool_t pool ATTR_UNUSED,
 	const struct cred_settings *set = _set;
 
 	return check_strings(set, error_r) && check_rules(set, error_r) &&
-		check_networks(set, error_r) && check_ranges(set, error_r);
+		CHECK_NETWORKS(cred_notify_own_networks) &&
+		CHECK_NETWORKS(cred_notify_http_proxies) &&
+		check_ranges(set, error_r);
 }
 
 void cred_settings_complete(pool_t pool, const char *dovecot_state_dir,
@@ -242,4 +245,12 @@ void cred_settings_audience(pool_t pool, const struct cred_settings *set,
 		words_split(pool, set->cred_notify_capability_users);
 	config_r->own_networks =
 		words_split(pool, set->cred_notify_own_networks);
+}
+
+void cred_settings_free(const struct cred_settings **_set)
+{
+	pool_t pool = (*_set)->pool;
+
+	*_set = NULL;
+	pool_unref(&pool);
 }

@@ -67,7 +67,7 @@ struct cred_settings {
 	const char *cred_notify_ca_file, *cred_notify_ca_dir;
 
 	/* see channel-http.h */
-	const char *cred_notify_http_origins;
+	const char *cred_notify_http_origins, *cred_notify_http_proxies;
 	bool cred_notify_http_allow_cleartext;
 	unsigned int cred_notify_http_max_streams;
 	unsigned int cred_notify_http_max_user_streams;
@@ -82,11 +82,11 @@ struct cred_settings {
 extern const struct setting_parser_info cred_setting_parser_info;
 
 /* For main(): call after master_getopt() and before privileges are dropped (the
-   configuration socket is root's). The struct lives as long as the process.
-   Returns 0, or -1 and error_r. */
+   configuration socket is root's). Returns 0, or -1 and error_r. */
 int cred_settings_read(struct master_service *service,
 		       const struct cred_settings **set_r,
 		       const char **error_r);
+void cred_settings_free(const struct cred_settings **set);
 
 /* What the settings mean. They have been checked when they were read. */
 void cred_settings_limits(const struct cred_settings *set,

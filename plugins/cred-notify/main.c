@@ -110,6 +110,7 @@ int main(int argc, char *argv[])
 	master_service_run(master_service, client_connected);
 
 	cred_service_deinit(&cred_service);
+	cred_settings_free(&set);
 	master_service_deinit(&master_service);
 	return 0;
 }

@@ -144,6 +144,7 @@ void cred_service_init_http(struct cred_service *service)
 		.auth_socket_path = t_strconcat(service->base_dir,
 						"/auth-client", NULL),
 		.origins = set->cred_notify_http_origins,
+		.proxies = set->cred_notify_http_proxies,
 		.base_url = set->cred_notify_base_url,
 		.allow_cleartext = set->cred_notify_http_allow_cleartext,
 		/* those that only ask come and go */

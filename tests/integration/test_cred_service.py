@@ -4,6 +4,7 @@ was acknowledged is never lost."""
 import base64
 import email
 import email.policy
+import http.client
 import http.server
 import json
 import os
@@ -254,6 +255,36 @@ def test_http(scratch):
         said = [events.next() for _ in range(2)]
         assert ("gone", {"id": notice["id"]}) in said
         assert anna.notices() == []
+
+
+@pytest.mark.parametrize("proxies,believed", (
+    ("127.0.0.0/8", True), ("198.51.100.0/24", False)))
+def test_http_proxy(scratch, proxies, believed):
+    """Who is behind it has failed, or nobody's device."""
+    cred = CredDovecot(
+        scratch, cred_notify_channels="http",
+        cred_notify_own_networks="127.0.0.0/8",
+        cred_notify_http_proxies=proxies)
+    port = free_port()
+    cred.dovecot.configure(
+        "service cred-notify {\n  inet_listener http {\n"
+        f"    port = {port}\n  }}\n}}")
+    cred.dovecot.add_user("anna")
+    cred.start()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.putrequest("GET", "/v1/notices")
+    connection.putheader("Authorization", "Basic " + base64.b64encode(
+        b"anna:wrong").decode())
+    # the first is what a client made up
+    connection.putheader("X-Forwarded-For", "127.0.0.9")
+    connection.putheader("X-Forwarded-For", "192.0.2.7")
+    connection.endheaders()
+    assert connection.getresponse().status == 401
+    connection.close()
+    cred.wait_stat(records_login_fail=1)
+    stat = cred.stat()
+    assert (stat["counted"], stat["records-ignored"]) == \
+        ((1, 0) if believed else (0, 1))
 
 
 def test_https(scratch):
@@ -579,6 +610,7 @@ def test_said_twice_counts_once(cred):
                       ip="192.0.2.1")
         producer.wait_acked()
     assert len(cred.list()) == 1
+    cred.wait_mails("anna", 1)
 
 
 def test_said_again_after_a_crash(cred):
@@ -850,6 +882,7 @@ def test_not_named_in_protocols(scratch):
     ("cred_notify_channels = webhook", "cred_notify_webhook_url is empty"),
     ("cred_notify_thresholds = dns=1/2", "dns=1/2: neither"),
     ("cred_notify_own_networks = here", "no network: here"),
+    ("cred_notify_http_proxies = there", "no network: there"),
     ("cred_notify_attack_users = 99", "must be 2 to 8: 99")))
 def test_settings_that_are_wrong(cred, setting, error):
     cred.dovecot.configure(setting)

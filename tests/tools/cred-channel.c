@@ -390,6 +390,7 @@ static const struct option options[] = {
 	OPTION("secret", STR, webhook_set.secret),
 	OPTION("auth", STR, http_set.auth_socket_path),
 	OPTION("origins", STR, http_set.origins),
+	OPTION("proxies", STR, http_set.proxies),
 	OPTION("cleartext", BOOL, http_set.allow_cleartext),
 	OPTION("max_clients", UINT, http_set.max_clients),
 	OPTION("max_streams", UINT, http_set.max_streams),
@@ -420,7 +421,7 @@ static void tool_set_default(struct tool *tool)
 		.max_retry_secs = 3600,
 	};
 	tool->http_set = (struct channel_http_settings){
-		.auth_socket_path = "", .origins = "",
+		.auth_socket_path = "", .origins = "", .proxies = "",
 		.base_url = "https://admin.example.org/",
 		.max_clients = 1000, .max_streams = 1000,
 		.max_streams_per_user = 10, .buffer_size = 256 * 1024,

@@ -166,6 +166,41 @@ START_TEST(ask_origin)
 }
 END_TEST
 
+static const struct {
+	const char *networks, *peer, *forwarded, *client;
+} clients[] = {
+	{ "", "127.0.0.1", "192.0.2.1", "127.0.0.1" },
+	{ "127.0.0.0/8", "127.0.0.1", NULL, "127.0.0.1" },
+	{ "127.0.0.0/8", "127.0.0.1", "", "127.0.0.1" },
+	{ "127.0.0.0/8", "127.0.0.1", "192.0.2.1", "192.0.2.1" },
+	{ "127.0.0.0/8", "127.0.0.1", "2001:db8::1", "2001:db8::1" },
+	/* who is no proxy says what it likes */
+	{ "127.0.0.0/8", "198.51.100.1", "192.0.2.1", "198.51.100.1" },
+	{ "127.0.0.0/8", "127.0.0.1", "198.51.100.9, 192.0.2.1", "192.0.2.1" },
+	{ "127.0.0.0/8", "127.0.0.1", "198.51.100.9,,192.0.2.1 ,",
+	  "192.0.2.1" },
+	/* one proxy behind another */
+	{ "127.0.0.0/8 10.0.0.0/8", "127.0.0.1", "192.0.2.1, 10.1.1.1",
+	  "192.0.2.1" },
+	{ "127.0.0.0/8 10.0.0.0/8", "127.0.0.1", "10.2.2.2, 10.1.1.1",
+	  "10.2.2.2" },
+	{ "127.0.0.0/8 10.0.0.0/8", "127.0.0.1", "192.0.2.1, x, 10.1.1.1",
+	  "10.1.1.1" },
+	{ "127.0.0.0/8", "127.0.0.1", "unknown", "127.0.0.1" },
+	{ "127.0.0.0/8", "127.0.0.1", "192.0.2.1:80", "127.0.0.1" },
+	{ "::1", "::1", "192.0.2.1", "192.0.2.1" },
+};
+
+START_TEST(ask_client)
+{
+	struct ip_addr ip;
+
+	ck_assert_int_eq(net_addr2ip(clients[_i].peer, &ip), 0);
+	http_ask_client(clients[_i].networks, clients[_i].forwarded, &ip);
+	ck_assert_str_eq(net_ip2addr(&ip), clients[_i].client);
+}
+END_TEST
+
 START_TEST(ask_id)
 {
 	ck_assert(http_ask_id_is_valid("12.1"));
@@ -216,6 +251,7 @@ int main(void)
 	tcase_add_loop_test(tc, ask_login_basic, 0, N_ELEMENTS(passwords));
 	tcase_add_test(tc, ask_login_huge);
 	tcase_add_loop_test(tc, ask_origin, 0, N_ELEMENTS(origins));
+	tcase_add_loop_test(tc, ask_client, 0, N_ELEMENTS(clients));
 	tcase_add_test(tc, ask_id);
 	tcase_add_test(tc, ask_resume);
 	tcase_add_test(tc, ask_event);

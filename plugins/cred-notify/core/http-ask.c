@@ -156,6 +156,47 @@ http_ask_origin(const char *origins, const char *host, const char *origin)
  * Events
  */
 
+static bool
+ip_is_in(const char *const *networks, const struct ip_addr *ip)
+{
+	struct ip_addr net;
+	unsigned int bits;
+
+	for (; *networks != NULL; networks++) {
+		if (net_parse_range(*networks, &net, &bits) == 0 &&
+		    net_is_in_network(ip, &net, bits))
+			return TRUE;
+	}
+	return FALSE;
+}
+
+/* What is no address is where nobody can be believed any more. */
+static void
+client_find(const char *const *networks, const char *forwarded,
+	    struct ip_addr *ip)
+{
+	const char *const *names = t_strsplit_spaces(forwarded, ", \t");
+	unsigned int count = str_array_length(names);
+	struct ip_addr next;
+
+	while (count > 0 && ip_is_in(networks, ip)) {
+		if (net_addr2ip(names[--count], &next) < 0)
+			return;
+		*ip = next;
+	}
+}
+
+void http_ask_client(const char *networks, const char *forwarded,
+		     struct ip_addr *ip)
+{
+	if (*networks == '\0' || forwarded == NULL)
+		return;
+	T_BEGIN {
+		client_find(t_strsplit_spaces(networks, " \t\n"), forwarded,
+			    ip);
+	} T_END;
+}
+
 bool http_ask_id_is_valid(const char *id)
 {
 	size_t i;

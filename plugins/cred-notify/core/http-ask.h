@@ -1,6 +1,7 @@
 #ifndef CRED_NOTIFY_HTTP_ASK_H
 #define CRED_NOTIFY_HTTP_ASK_H
 
+#include "net.h"
 #include "str.h"
 
 /* What is asked over HTTP, and by whom: the part of a request that is ours to
@@ -54,6 +55,15 @@ enum http_origin {
    host, origin: headers Host and Origin, NULL without one */
 enum http_origin
 http_ask_origin(const char *origins, const char *host, const char *origin);
+
+/* Who asks through a proxy: each one adds to X-Forwarded-For, at its end, who
+   asked it. Only proxies in networks (separated by spaces, as
+   net_parse_range() reads them) are believed.
+
+   forwarded: the header, all of its lines joined by ","; NULL without one
+   ip: in: who is connected; out: the first from the end who is no such proxy */
+void http_ask_client(const char *networks, const char *forwarded,
+		     struct ip_addr *ip);
 
 /* TRUE for what can be the id of a notice: "<incident>.<said>". */
 bool http_ask_id_is_valid(const char *id);
