@@ -101,8 +101,8 @@ int cred_service_open_journal(struct cred_service *service,
 	int ret;
 
 	replay.table = notice_table_init(limits, 1);
-	ret = journal_open(path, JOURNAL_WAIT_MSECS, replay_entry, &replay, &service->journal,
-			   &report, error_r);
+	ret = journal_open(path, JOURNAL_WAIT_MSECS, replay_entry, &replay,
+			   &service->journal, &report, error_r);
 	if (ret == 0) {
 		report_say(service, &report);
 		replay_finish(&replay, limits);

@@ -15,7 +15,8 @@ import urllib.request
 
 from . import processes
 from .log import Log
-from .scratch import MAIL_UID, free_port, sanitized_programs
+from .scratch import (MAIL_UID, free_port, sanitized_programs,
+                      watched_programs)
 from .system import HERE
 from .wait import wait_for
 
@@ -321,6 +322,6 @@ def local_dovecot(scratch, name="local", plugin=True, schedule=False,
         instance.add_piece("IMAPSYNC", ca=scratch.ca().cert,
                            conf=instance.dir / os.path.basename(CONF),
                            schedule="yes" if schedule else "no")
-    if sanitized_programs():
+    if sanitized_programs() or watched_programs():
         instance.add_piece("SANITIZED")
     return instance

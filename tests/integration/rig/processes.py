@@ -17,9 +17,19 @@ def _stat(pid):
 
 def _program(pid):
     try:
-        return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+        name = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+        if name.startswith("memcheck-"):
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            name = _watched(words)
     except OSError:
         return ""
+    return name
+
+
+def _watched(words):
+    """What valgrind runs: its first argument that is no option."""
+    programs = [word for word in words[1:] if not word.startswith("-")]
+    return os.path.basename(programs[0]).removesuffix(".watched")
 
 
 def descendants(master):

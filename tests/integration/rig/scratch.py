@@ -66,6 +66,28 @@ def sanitized_programs():
                          "cred-notify/cred-notify")]
 
 
+# Stands where a program was, which is beside it now. A report of valgrind's ends
+# it with an error, which is in Dovecot's log.
+WATCHED = """#!/bin/sh
+exec valgrind --quiet --vgdb=no --leak-check=full --errors-for-leak-kinds=definite \\
+    --error-exitcode=99 --log-file={reports}/%p {program} "$@"
+"""
+
+
+def watched_programs():
+    """Names of our programs that are to run under valgrind."""
+    return ["cred-notify"] if os.environ.get("IMAPSYNC_VALGRIND") else []
+
+
+def watch(lib, name):
+    program = lib / f"{name}.watched"
+    (lib / name).rename(program)
+    (lib / name).write_text(WATCHED.format(
+        reports=os.environ["IMAPSYNC_VALGRIND"],
+        program=LIBRARIES / program.name))
+    (lib / name).chmod(0o755)
+
+
 def below(root, path):
     """An absolute path as it is called from outside of a root."""
     return Path(root) / Path(path).relative_to("/")
@@ -95,7 +117,9 @@ class Scratch:
     Environment: IMAPSYNC_SCRATCH names the directory to work under (default
     the system's for temporary files; unix socket paths must stay short),
     IMAPSYNC_SANITIZED a build tree with sanitizers whose programs are put in
-    the place of the staged ones, IMAPSYNC_KEEP=1 keeps it all.
+    the place of the staged ones, IMAPSYNC_VALGRIND a directory for the reports
+    of valgrind, under which cred-notify's service runs then, IMAPSYNC_KEEP=1
+    keeps it all.
     """
 
     def __init__(self, keep=False):
@@ -168,6 +192,8 @@ class Scratch:
         if system.here:
             for program in sanitized_programs():
                 shutil.copy(program, lib / program.name)
+            for name in watched_programs():
+                watch(lib, name)
         return lib
 
     def _copy_names(self, system):
