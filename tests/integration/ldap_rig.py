@@ -1,5 +1,6 @@
 """A private slapd, and a Dovecot's userdb in it."""
 
+import os
 import signal
 import subprocess
 
@@ -160,6 +161,8 @@ class Directory:
     def pause(self):
         """Connections stay, and nothing is answered."""
         self._process.send_signal(signal.SIGSTOP)
+        # its threads still answer until then
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def go_on(self):
         self._process.send_signal(signal.SIGCONT)
