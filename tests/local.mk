@@ -21,6 +21,7 @@ unit_core_tests = \
 	tests/unit/test-watch-digest \
 	tests/unit/test-watch-folders \
 	tests/unit/test-watch-fsm \
+	tests/unit/test-watch-pace \
 	tests/unit/test-watch-turns
 LDADD = plugins/imapsync-pull/libcore.la $(LIBDOVECOT) $(CHECK_LIBS)
 

@@ -29,9 +29,10 @@
    id is the service's, and used for one watch only. mode is a
    watch_mode_name(). watching: from now on every change is heard; it comes
    again if the mode changes. changed: at once, then at most once a second while
-   it goes on. failed: the watch is over and forgotten; wait_secs is what the
-   server, or sense, asks to wait before the next try, 0 = nothing. No answer
-   follows a forget, but answers sent before it may still come.
+   it goes on, later once in ten seconds. failed: the watch is over and
+   forgotten; wait_secs is what the server, or sense, asks to wait before the
+   next try, 0 = nothing. No answer follows a forget, but answers sent before it
+   may still come.
 
    any mail process -> service (socket imapsync-pull-wake), without a handshake:
      wake TAB <user>

@@ -31,6 +31,8 @@ noinst_LTLIBRARIES += %D%/libcore.la
 	%D%/core/watch-folders.h \
 	%D%/core/watch-fsm.c \
 	%D%/core/watch-fsm.h \
+	%D%/core/watch-pace.c \
+	%D%/core/watch-pace.h \
 	%D%/core/watch-turns.c \
 	%D%/core/watch-turns.h
 %C%_libcore_la_LIBADD = plugins/common/libcommon.la

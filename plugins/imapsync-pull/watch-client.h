@@ -20,7 +20,7 @@ struct watch_handlers {
 	   again with another mode. */
 	void (*watching)(unsigned int id, enum watch_mode mode, void *context);
 	/* Something changed: at once, then at most once a second while it goes
-	   on. */
+	   on, and more rarely if it goes on for long (watch-pace.h). */
 	void (*changed)(unsigned int id, void *context);
 	/* The watch is over and forgotten: the id is free of it already. text
 	   is printable. wait_secs: the next try should not come earlier, 0 =

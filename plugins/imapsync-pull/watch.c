@@ -8,6 +8,8 @@
 #include "dovecot-compat.h"
 #include "core/folder-map.h"
 #include "core/watch-folders.h"
+#include "core/watch-pace.h"
+#include "monotonic.h"
 #include "remote-list.h"
 #include "watch.h"
 
@@ -68,6 +70,7 @@ struct watch {
 
 	/* news that is not told yet */
 	bool news;
+	struct watch_pace pace;
 	struct timeout *to_news;
 	struct timeout *to_poll, *to_renew, *to_command;
 
@@ -90,24 +93,33 @@ static unsigned int jitter(unsigned int msecs)
  * News
  */
 
+static void watch_news_timeout(struct watch *watch);
+
+/* As soon as there may be news, but not before this. */
+static void watch_news_later(struct watch *watch, unsigned int msecs)
+{
+	uint64_t wait = watch_pace_wait(&watch->pace, monotonic_msecs());
+
+	watch->to_news = timeout_add_short(I_MAX(wait, msecs),
+					   watch_news_timeout, watch);
+}
+
 static void watch_news_timeout(struct watch *watch)
 {
 	timeout_remove(&watch->to_news);
 	if (!watch->news)
 		return;
 	watch->news = FALSE;
-	watch->to_news = timeout_add_short(NEWS_INTERVAL_MSECS,
-					   watch_news_timeout, watch);
+	watch_pace_told(&watch->pace, monotonic_msecs());
+	watch_news_later(watch, NEWS_INTERVAL_MSECS);
 	watch->callbacks.changed(watch->context);
 }
 
 static void watch_news(struct watch *watch)
 {
 	watch->news = TRUE;
-	if (watch->to_news == NULL) {
-		watch->to_news = timeout_add_short(NEWS_FIRST_MSECS,
-						   watch_news_timeout, watch);
-	}
+	if (watch->to_news == NULL)
+		watch_news_later(watch, NEWS_FIRST_MSECS);
 }
 
 /*

@@ -15,7 +15,8 @@ struct watch_callbacks {
 	/* From now on every change is heard, as far as mode says; again if the
 	   mode changes. */
 	void (*watching)(enum watch_mode mode, void *context);
-	/* Something changed: at once, then at most once a second. */
+	/* Something changed: at once, then at most once a second, and more
+	   rarely if it goes on (watch-pace.h). */
 	void (*changed)(void *context);
 	/* The watch is over. error lives until this returns. */
 	void (*failed)(const struct remote_imap_error *error, void *context);

@@ -140,6 +140,18 @@ def test_burst_is_one_piece_of_news(watcher, scripted):
     assert 3 <= work.settle() <= took + 2
 
 
+@pytest.mark.soak
+def test_endless_news_are_told_now_and_then(watcher, scripted):
+    work = watcher.watch(scripted.port)
+    work.watching("idle")
+    for _ in range(400):
+        scripted.connections[-1].send(b"* 7 FETCH (FLAGS ())\r\n")
+        time.sleep(0.1)
+    while watcher.read(0):
+        pass
+    assert 10 <= len(work.answers) <= 16
+
+
 def test_over_tls(remote, watcher):
     remote.start()
     work = watcher.watch(remote.port("imaps"), host="localhost",
