@@ -70,7 +70,7 @@ struct scheduler {
 	struct timeout *to_start, *to_read;
 	bool active, stopped;
 	/* it was said already that there is trouble */
-	bool read_error_logged, db_error_logged;
+	bool lock_error_logged, read_error_logged, db_error_logged;
 
 	/* NULL if it cannot be opened: then all is forgotten with us */
 	struct schedule_db *db;

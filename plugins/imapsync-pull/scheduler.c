@@ -175,7 +175,8 @@ void scheduler_run_ended(struct scheduler *scheduler,
 				       request->account);
 	struct schedule_record *record;
 
-	if (account == NULL ||
+	/* one that is not enabled is refused: that is not how it is */
+	if (account == NULL || !account->enabled ||
 	    !scheduler_run_counts(scheduler, request, end->class))
 		return;
 	record = &account->record;
@@ -340,8 +341,11 @@ static int scheduler_lock(struct scheduler *scheduler)
 		return 1;
 	if (scheduler->lock_fd != -1 && errno == EWOULDBLOCK)
 		return 0;
-	e_error(scheduler->event, "Nothing is pulled by itself: "
-		"cannot lock %s: %m", path);
+	if (!scheduler->lock_error_logged) {
+		e_error(scheduler->event, "Nothing is pulled by itself: "
+			"cannot lock %s: %m", path);
+	}
+	scheduler->lock_error_logged = TRUE;
 	return -1;
 }
 

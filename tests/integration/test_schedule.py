@@ -276,7 +276,7 @@ def test_pause_and_resume(local, remote, silent, corpus):
                              json=True).rows
         return row["status"]
 
-    account_of(local, silent)
+    account = account_of(local, silent)
     wait_for(lambda: len(silent.connections) == 1)
     # also what goes on is stopped
     assert change("pause") == "paused"
@@ -285,6 +285,8 @@ def test_pause_and_resume(local, remote, silent, corpus):
     assert (row["state"], row["next_try"]) == ("paused", "")
     assert totals(local)["paused"] == 1
     assert change("pause") == "unchanged"
+    assert account.run(code=78).row["class"] == "config"
+    assert status(local) == row
     # paused it stays, whatever is changed; then it is pulled at once
     account_of(local, remote, enabled="no")
     assert status(local)["state"] == "paused"
