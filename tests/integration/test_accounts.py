@@ -537,6 +537,7 @@ def test_stolen_record(ready, silent):
 
 
 def test_broken_record_stops_no_other(ready):
+    ready.log.allow("anna/(work|other): the stored account is unusable")
     add(ready, "work")
     add(ready, "other")
     path = service_dir(ready) / "accounts"
