@@ -24,8 +24,10 @@
 #define LOOK_MAX_MSECS (60*60*1000)
 /* The account is being pulled by hand, or another one has its mailbox. */
 #define TAKEN_RETRY_MSECS 1000
-/* A user who opens ten connections at once has logged in once. */
-#define WAKE_USER_MSECS (5*1000)
+/* A user who opens ten connections at once has logged in once. Any local
+   process may say that he has: no account is pulled more often for it than it
+   could be by its interval. */
+#define WAKE_USER_MSECS (10*1000)
 /* before the machine was started */
 #define CLOCK_OFFSET_MSECS (1000ULL*365*24*3600*1000)
 /* An account that is run on push alone and has no watch at the moment is run
