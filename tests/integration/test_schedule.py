@@ -555,7 +555,8 @@ def test_under_load(scratch, corpus, stroke):
     allow = ("killed with signal 9", "Broken pipe", "Connection reset",
              "Remote closed connection", "hung up", "EOF", "disconnected",
              r"connect\(.*/run/lmtp\) failed", "auth for nonexistent client",
-             "Internal auth failure")
+             "Internal auth failure",
+             r"service\((lmtp|imap)\): child \d+ returned error 89")
     local = local_dovecot(scratch, schedule=True)
     remote = remote_dovecot(scratch)
     names = ("a", "b", "c", "d")
