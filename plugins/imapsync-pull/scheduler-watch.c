@@ -78,15 +78,26 @@ static void watch_forget(struct scheduler_account *account)
 	run_hold_release(&account->watch.hold);
 }
 
+static bool watch_is_refused(enum reply_class class)
+{
+	return class == REPLY_CLASS_CREDENTIAL ||
+		class == REPLY_CLASS_USER_ACTION || class == REPLY_CLASS_TOKEN;
+}
+
 /* When the next one may begin. */
-static void watch_back_off(struct scheduler_watch *watch, unsigned int secs)
+static void watch_back_off(struct scheduler_watch *watch, bool refused,
+			   unsigned int secs)
 {
 	uint64_t now = scheduler_now(), wait = 0;
 	unsigned int i;
 
-	if (now - watch->began >= WATCH_GOOD_MSECS) {
+	if (now - watch->began >= WATCH_GOOD_MSECS)
 		watch->failures = 0;
-	} else if (watch->failures++ > 0) {
+	else
+		watch->failures++;
+	if (refused)
+		watch->failures = I_MAX(watch->failures, 2);
+	if (watch->failures > 1) {
 		wait = WATCH_RETRY_MIN_MSECS;
 		for (i = 2; i < watch->failures &&
 		     wait < WATCH_RETRY_MAX_MSECS; i++)
@@ -123,10 +134,17 @@ watch_failed(unsigned int id, enum reply_class class, unsigned int wait_secs,
 
 	e_debug(scheduler->event, "%s: not watched any more: %s: %s",
 		watch_label(account), reply_class_name(class), text);
-	watch_back_off(&account->watch, wait_secs);
+	watch_back_off(&account->watch, watch_is_refused(class), wait_secs);
 	watch_forget(account);
 	scheduler_account_interval_changed(account);
-	watch_again(account);
+	if (!watch_is_refused(class))
+		watch_again(account);
+	else if (account->due != NULL) {
+		/* a run has the last word: it counts how often it is refused,
+		   lest the account be locked out */
+		due_wake(account->due, DUE_WAKE_NEWS, scheduler_now());
+		scheduler_look_later(scheduler);
+	}
 }
 
 static const struct watch_handlers watch_handlers = {

@@ -432,6 +432,26 @@ def test_killed_watcher(local, remote, corpus):
     wait_pulled(local, 1)
 
 
+def test_password_changes_under_watch(local, remote):
+    """The watch is refused once, and then a run, which says so: nobody is
+    locked out by us."""
+    remote.start()
+    account = account_of(local, remote, idle="INBOX", interval="1d")
+    wait_for(lambda: status(local)["watch"], what="the watch")
+    wait_status(local, state="waiting", **{"class": "ok"})
+    remote.set_password("anna", "another")
+    # it looks at its file once a second
+    wait_for(lambda: remote.imap("anna").logout())
+    before = len(remote.log.lines("auth failed"))
+    for pid in remote.pids("imap"):
+        remote.kill(pid, signal.SIGTERM)
+    row = wait_status(local, state="failing")
+    assert (row["class"], row["watch"]) == ("credential", "")
+    account.change_secret("another")
+    wait_for(lambda: status(local)["watch"], what="the watch")
+    assert len(remote.log.lines("auth failed")) - before == 2
+
+
 def test_paused_is_not_watched(local, remote, corpus):
     remote.start()
     account = account_of(local, remote, idle="INBOX")
