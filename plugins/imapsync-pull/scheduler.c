@@ -3,6 +3,7 @@
 #include "lib.h"
 #include "ioloop.h"
 #include "randgen.h"
+#include "time-util.h"
 #include "dovecot-compat.h"
 #include "imapsync-settings.h"
 #include "monotonic.h"
@@ -245,6 +246,7 @@ scheduler_account_state(const struct scheduler_account *account)
 static time_t scheduler_account_next(const struct scheduler_account *account)
 {
 	uint64_t now = scheduler_now(), at;
+	struct timeval tv;
 
 	if (account->due == NULL ||
 	    !account->scheduler->service->set->imapsync_pull_schedule)
@@ -252,7 +254,10 @@ static time_t scheduler_account_next(const struct scheduler_account *account)
 	at = due_at(account->due);
 	if (at == DUE_NEVER)
 		return 0;
-	return time(NULL) + (at > now ? (at - now) / 1000 : 0);
+	i_gettimeofday(&tv);
+	/* not a second more now and a second less then */
+	return tv.tv_sec + (tv.tv_usec / 1000 +
+			    (at > now ? at - now : 0)) / 1000;
 }
 
 bool scheduler_get_status(struct scheduler *scheduler, const char *user,
