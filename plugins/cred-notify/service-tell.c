@@ -159,7 +159,8 @@ telling_log(const struct service_telling *telling,
 
 	text = t_strdup_printf("Notice %llu.%u to %s: %s",
 		(unsigned long long)telling->incident, telling->said,
-		telling_name(telling), answer->error == NULL ? "told" : answer->error);
+		telling_name(telling),
+		answer->error == NULL ? "told" : answer->error);
 	if (answer->result == CHANNEL_TOLD)
 		e_debug(telling->service->event, "%s", text);
 	else if (answer->result == CHANNEL_LATER)

@@ -2,7 +2,8 @@
 #define IMAPSYNC_JOB_H
 
 /* The line protocol between doveadm, service, worker and watcher, over unix
-   sockets in base_dir. Lines are tab-separated, str_tabescape()d fields and end in LF.
+   sockets in base_dir. Lines are tab-separated, str_tabescape()d fields and end
+   in LF.
 
    doveadm -> service (socket imapsync-pull):
      <command> TAB key=value ...

@@ -62,7 +62,7 @@ struct remote_imap_settings {
 	uoff_t max_literal_size;
 	/* input buffer: the largest piece a literal comes in */
 	size_t input_buffer_size;
-	/* a silent connection is probed that often (TCP keepalive), 0 = never */
+	/* a silent connection is probed so often (TCP keepalive), 0 = never */
 	unsigned int keepalive_secs;
 	struct event *event_parent;
 };
