@@ -41,6 +41,7 @@ void pull_set_error(struct pull *pull, enum reply_class class,
 		return;
 	result->class = class;
 	result->hint = REPLY_HINT_NONE;
+	result->detail = NULL;
 	result->text = folder == NULL ? p_strdup(pull->pool, text) :
 		p_strdup_printf(pull->pool, "folder %s: %s", folder, text);
 }
@@ -54,6 +55,7 @@ void pull_set_remote_error(struct pull *pull, const char *folder,
 	if (class_weight(error->class) > class_weight(result->class)) {
 		pull_set_error(pull, error->class, folder, error->text);
 		result->hint = error->hint;
+		result->detail = p_strdup(pull->pool, error->detail);
 	}
 	result->wait_secs = error->wait_secs;
 }

@@ -59,13 +59,15 @@ struct pull_result {
 	enum reply_class class;
 	/* one line with the folder if there is one; "" if all is well */
 	const char *text;
+	/* more for the log alone, or NULL: struct remote_imap_error */
+	const char *detail;
 	unsigned int wait_secs;
 	/* what the owner must do about it */
 	enum reply_hint hint;
 	struct pull_counts counts;
 };
 
-/* result_r->text is allocated from pool. */
+/* What result_r points to is allocated from pool. */
 void pull_run(pool_t pool, const struct pull_settings *set,
 	      struct pull_result *result_r);
 /* Connect, log in, list: every step and folder is reported by callback. */

@@ -45,7 +45,7 @@ struct source_imap {
 	/* nothing more is expected of this server */
 	bool given_up;
 	struct remote_imap_error error;
-	char *error_text;
+	char *error_text, *error_detail;
 
 	/* who hears untagged responses now, and what they are put into */
 	source_untagged_t *untagged;
@@ -88,12 +88,12 @@ static void source_set_error(struct source_imap *source, enum reply_class class,
 static void source_set_client_error(struct source_imap *source,
 				    const struct remote_imap_error *error)
 {
-	if (error->detail != NULL && !source->failed) {
-		e_info(source->set.client.event_parent, "%s: %s",
-		       error->text, error->detail);
-	}
-	if (!source->failed)
+	if (!source->failed) {
+		i_free(source->error_detail);
+		source->error_detail = i_strdup(error->detail);
+		source->error.detail = source->error_detail;
 		source->error.hint = error->hint;
+	}
 	source_set_error(source, error->class, error->text, error->wait_secs);
 }
 
@@ -941,6 +941,7 @@ void source_imap_deinit(struct source_imap **_source)
 	remote_imap_deinit(&source->client);
 	spool_unref(&source->spool);
 	i_free(source->error_text);
+	i_free(source->error_detail);
 	i_free(source);
 }
 

@@ -353,11 +353,14 @@ static const char *worker_log_text(const struct pull_result *result)
 	const struct pull_counts *counts = &result->counts;
 
 	return t_strdup_printf("%s: %u stored (%u lmtp, %u direct), "
-		"%u here already, %u flag changes, %u expunged, %u failed%s%s",
+		"%u here already, %u flag changes, %u expunged, "
+		"%u failed%s%s%s%s",
 		worker_status_name(result), counts->stored, counts->lmtp,
 		counts->direct, counts->adopted, counts->flags,
 		counts->expunged, counts->failed,
-		result->text[0] == '\0' ? "" : ": ", result->text);
+		result->text[0] == '\0' ? "" : ": ", result->text,
+		result->detail == NULL ? "" : ": ",
+		result->detail == NULL ? "" : result->detail);
 }
 
 /* One line for each run. Most runs find nothing to do: who is pulled each
@@ -392,6 +395,8 @@ static void worker_job_list(struct worker_job *job, struct pull_settings *set,
 	else
 		set->folder = worker_folder_row;
 	pull_list_folders(job->pool, set, result_r);
+	if (result_r->detail != NULL)
+		e_info(job->event, "%s: %s", result_r->text, result_r->detail);
 	result_r->text = worker_with_hint(result_r->text, result_r->hint);
 	if (!test)
 		return;
