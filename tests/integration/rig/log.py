@@ -10,6 +10,7 @@ BAD = re.compile(r"Panic|Fatal|Error: |Raw backtrace|segfault|"
 HARMLESS = (r"conn unix:\S*stats-writer .*: Timeout waiting for handshake",
             r"(Error|Failed to) read(ing)? configuration: .*"
             r"Connection reset by peer",
+            r"read\(\S*/run/config\) failed: .*Connection reset by peer",
             r"read\(anvil[a-z-]*\) failed: EOF",
             r"net_connect_unix\(anvil[a-z-]*\) failed",
             r"read\(log listen_fd\(\d+\): \) failed: EOF")
