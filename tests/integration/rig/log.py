@@ -13,6 +13,7 @@ HARMLESS = (r"conn unix:\S*stats-writer .*: Timeout waiting for handshake",
             r"read\(\S*/run/config\) failed: .*Connection reset by peer",
             r"read\(anvil[a-z-]*\) failed: EOF",
             r"net_connect_unix\(anvil[a-z-]*\) failed",
+            r"net_connect_unix\(\S*/stats-writer\) failed: No such file",
             r"read\(log listen_fd\(\d+\): \) failed: EOF")
 
 
