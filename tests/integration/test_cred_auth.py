@@ -9,8 +9,6 @@ import pytest
 from cred_rig import MASTER, AuthDovecot, Service, parse
 from rig import wait_for
 
-pytestmark = pytest.mark.soak
-
 USERS = {"anna": "right", "berta": "right",
          "off": ("right", "nologin=y"),
          "elsewhere": ("right", "allow_nets=198.51.100.0/24")}

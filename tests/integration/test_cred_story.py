@@ -10,8 +10,6 @@ from cred_service_rig import CredDovecot
 from pull_rig import Account
 from rig import Corpus, assert_same, fill_maildir, snapshot, wait_for
 
-pytestmark = pytest.mark.soak
-
 HOLDER = "cred_notify_capabilities=imapsync_credential_notifications"
 HOLDERS = ("berta", "carla", "dora")
 
