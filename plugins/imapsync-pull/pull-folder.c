@@ -826,7 +826,9 @@ static int folder_end(struct pull_folder *folder)
 	sync->highestmodseq = folder->status.highestmodseq;
 	sync->age_floor = folder->visit.age_floor;
 	sync->max_size_bytes = pull->account->max_size_bytes;
-	sync->dirty = folder->held;
+	/* Who died while it delivered may have left mail whose keywords have no
+	   names, also behind the back of who found it: the next visit sees. */
+	sync->dirty = folder->held || folder->attempt > 1;
 	/* what lmtp stored is behind the index that we have open */
 	if (local_folder_peek(pull->user, folder->mapped->local_name,
 			      folder->lmtp_stored,
