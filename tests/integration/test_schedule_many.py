@@ -29,7 +29,8 @@ FAILING = ("password", "refused", "silent")
 
 LOGIN = re.compile(r"^(\S+ \S+) imap-login: .*Login: user=<(\w+)>.*"
                    r"lip=([0-9.]+),.*session=<([^>]*)>")
-END = re.compile(r"^(\S+ \S+) imap\(.*<([^<>]*)>: .*Disconnected")
+END = re.compile(r"^(\S+ \S+) imap\(.*<([^<>]*)>: Info: "
+                 r"(?:Disconnected|Connection closed)")
 
 
 class Sessions:
