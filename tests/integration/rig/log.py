@@ -14,7 +14,6 @@ HARMLESS = (r"conn unix:\S*stats-writer .*: Timeout waiting for handshake",
             r"read\(anvil[a-z-]*\) failed: EOF",
             r"net_connect_unix\(anvil[a-z-]*\) failed",
             r"net_connect_unix\(\S*/stats-writer\) failed: No such file",
-            r"auth-master: userdb lookup.*: Disconnected unexpectedly",
             r"read\(log listen_fd\(\d+\): \) failed: EOF")
 
 
