@@ -29,6 +29,8 @@
 /* logins at once: in all, and at one host */
 #define LOGINS_MAX 16
 #define LOGINS_PER_HOST_MAX 4
+/* until others may log in beside it, elsewhere */
+#define LOGIN_SLOW_MSECS 2000
 /* each watch is a connection */
 #define FD_LIMIT 65536
 /* this machine may get another address meanwhile */
@@ -42,6 +44,7 @@ struct watch_entry {
 	const char *secret;
 	/* waits for the login, or is at it */
 	struct watch_turn *turn;
+	struct timeout *to_slow;
 	struct watch *watch;
 };
 
@@ -105,6 +108,7 @@ static void entry_end_turn(struct watch_entry *entry)
 {
 	if (entry->turn == NULL)
 		return;
+	timeout_remove(&entry->to_slow);
 	watch_turn_end(&entry->turn);
 	turns_changed();
 }
@@ -136,6 +140,13 @@ static void entry_fail_config(struct watch_entry *entry, const char *text)
 	};
 
 	entry_fail(entry, &error);
+}
+
+static void entry_slow(struct watch_entry *entry)
+{
+	timeout_remove(&entry->to_slow);
+	watch_turn_slow(entry->turn);
+	turns_changed();
 }
 
 static void entry_logged_in(void *context)
@@ -204,6 +215,7 @@ static void entry_start(struct watch_entry *entry)
 	remote_account_settings(&entry->account, entry->secret, settings,
 				&policy, &set);
 	set.dns_client_socket_path = dns_client_socket_path;
+	entry->to_slow = timeout_add(LOGIN_SLOW_MSECS, entry_slow, entry);
 	entry->watch = watch_init(&entry->account, &set, &entry_callbacks,
 				  entry);
 	i_zero(&entry->account);

@@ -1,6 +1,7 @@
 """The watcher process: what it says of accounts that change, that do not, and
 of servers that cannot be watched."""
 
+import contextlib
 import os
 import select
 import signal
@@ -388,6 +389,22 @@ def test_silent_server(watcher):
         work = watcher.watch(server.port, timeout="2s")
         _wait, text = work.failed("network")
         assert "2 seconds" in text
+
+
+def test_silent_servers_delay_no_others(remote, watcher):
+    """Logins take turns: these would take all there are, each for a minute."""
+    remote.start()
+    with contextlib.ExitStack() as stack:
+        for number in range(2, 6):
+            server = stack.enter_context(
+                RawServer(lambda conn: conn.server.stopping.wait(),
+                          host=f"127.0.0.{number}"))
+            for _ in range(4):
+                watcher.watch(server.port, host=f"127.0.0.{number}",
+                              security="tls", timeout="60s")
+            wait_for(lambda server=server: len(server.connections) == 4,
+                     what="the silent server's turns")
+        watcher.watch(remote.port("imap")).watching("notify")
 
 
 @pytest.mark.soak

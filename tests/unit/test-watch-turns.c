@@ -147,6 +147,35 @@ START_TEST(turns_are_taken)
 }
 END_TEST
 
+/* Those of servers that do not answer: others log in meanwhile, but not there,
+   and when they end at last, nothing is free that was not before. */
+START_TEST(turns_that_are_slow)
+{
+	unsigned int i;
+
+	for (i = 0; i < 2 * MAX; i++)
+		login_wait(&logins[i], i % 3);
+	begin_all();
+	ck_assert_uint_eq(begun, MAX);
+	login_wait(&logins[100], 3);
+	login_wait(&logins[101], 4);
+	ck_assert_ptr_null(watch_turns_next(turns));
+	watch_turn_slow(logins[0].turn);
+	watch_turn_slow(logins[0].turn);
+	ck_assert_ptr_eq(watch_turns_next(turns), &logins[100]);
+	ck_assert_ptr_null(watch_turns_next(turns));
+	watch_turn_end(&logins[0].turn);
+	ck_assert_ptr_null(watch_turns_next(turns));
+	watch_turn_end(&logins[100].turn);
+	ck_assert_ptr_eq(watch_turns_next(turns), &logins[101]);
+	ck_assert_ptr_null(watch_turns_next(turns));
+	watch_turn_end(&logins[101].turn);
+	/* of the first one's host */
+	ck_assert_ptr_eq(watch_turns_next(turns), &logins[6]);
+	ck_assert_ptr_null(watch_turns_next(turns));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("watch-turns");
@@ -159,6 +188,7 @@ int main(void)
 	tcase_add_test(tc, turns_random);
 	tcase_add_test(tc, turns_of_hosts);
 	tcase_add_test(tc, turns_are_taken);
+	tcase_add_test(tc, turns_that_are_slow);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

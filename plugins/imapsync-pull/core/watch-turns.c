@@ -10,6 +10,8 @@ struct watch_turn {
 	struct watch_host *host;
 	void *context;
 	bool begun;
+	/* has no place but at its host */
+	bool slow;
 };
 
 /* exists while it has turns */
@@ -107,6 +109,16 @@ watch_turn_wait(struct watch_turns *turns, const char *host_name, void *context)
 	return turn;
 }
 
+void watch_turn_slow(struct watch_turn *turn)
+{
+	i_assert(turn->begun);
+
+	if (turn->slow)
+		return;
+	turn->slow = TRUE;
+	turn->host->turns->begun--;
+}
+
 void watch_turn_end(struct watch_turn **_turn)
 {
 	struct watch_turn *turn = *_turn;
@@ -117,8 +129,8 @@ void watch_turn_end(struct watch_turn **_turn)
 	*_turn = NULL;
 	host = turn->host;
 	if (turn->begun) {
+		watch_turn_slow(turn);
 		host->begun--;
-		host->turns->begun--;
 	} else {
 		DLLIST2_REMOVE(&host->waiting, &host->waiting_tail, turn);
 	}
