@@ -51,38 +51,22 @@ const struct cred_settings cred_default_settings = {
 	.cred_notify_http_token = 5*MINUTE,
 };
 
-static const struct {
-	const char *name;
-	enum audience_channel channel;
-} channels[] = {
-	{ "flash", AUDIENCE_FLASH },
-	{ "live", AUDIENCE_LIVE },
-	{ "mail", AUDIENCE_MAIL },
-	{ "outside", AUDIENCE_MAIL_OUTSIDE },
-	{ "http", AUDIENCE_HTTP },
-	{ "webhook", AUDIENCE_WEBHOOK },
-};
-
 static bool
 channels_parse(const char *words, unsigned int *channels_r,
 	       const char **error_r)
 {
 	const char *const *word = t_strsplit_spaces(words, " \t\n");
-	unsigned int i;
+	enum audience_channel channel;
 
 	*channels_r = 0;
 	for (; *word != NULL; word++) {
-		for (i = 0; i < N_ELEMENTS(channels); i++) {
-			if (strcmp(channels[i].name, *word) == 0)
-				break;
-		}
-		if (i == N_ELEMENTS(channels)) {
+		if (!audience_channel_parse(*word, &channel)) {
 			*error_r = t_strdup_printf(
 				"cred_notify_channels: no channel is called %s",
 				*word);
 			return FALSE;
 		}
-		*channels_r |= channels[i].channel;
+		*channels_r |= channel;
 	}
 	return TRUE;
 }

@@ -40,13 +40,10 @@ struct cred_test {
 	ARRAY(struct test_telling *) tellings;
 };
 
-static const struct {
-	const char *name;
-	unsigned int channel;
-} pushed[] = {
-	{ "mail", AUDIENCE_MAIL },
-	{ "outside", AUDIENCE_MAIL_OUTSIDE },
-	{ "webhook", AUDIENCE_WEBHOOK },
+static const enum audience_channel pushed[] = {
+	AUDIENCE_MAIL,
+	AUDIENCE_MAIL_OUTSIDE,
+	AUDIENCE_WEBHOOK,
 };
 
 /* error: NULL, or why nobody was told */
@@ -90,8 +87,7 @@ test_answered(const struct channel_answer *answer, void *context)
 	i_free(telling);
 }
 
-static void
-test_push(struct cred_test *test, const char *name, unsigned int kind)
+static void test_push(struct cred_test *test, enum audience_channel kind)
 {
 	struct cred_service *service = test->service;
 	struct channel *channel = cred_service_channel(service, kind);
@@ -108,7 +104,7 @@ test_push(struct cred_test *test, const char *name, unsigned int kind)
 	telling = i_new(struct test_telling, 1);
 	telling->test = test;
 	telling->service = service;
-	telling->name = name;
+	telling->name = audience_channel_name(kind);
 	array_push_back(&test->tellings, &telling);
 	service->busy++;
 	channel->v.tell(channel, &what, test_answered, telling);
@@ -136,8 +132,8 @@ static void test_run(struct cred_test *test)
 	if ((test->tells & AUDIENCE_LIVE) != 0)
 		test_live(test);
 	for (i = 0; i < N_ELEMENTS(pushed); i++) {
-		if ((test->tells & pushed[i].channel) != 0)
-			test_push(test, pushed[i].name, pushed[i].channel);
+		if ((test->tells & pushed[i]) != 0)
+			test_push(test, pushed[i]);
 	}
 	if (array_count(&test->tellings) == 0)
 		test_finish(test, NULL);

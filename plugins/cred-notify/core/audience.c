@@ -16,8 +16,32 @@ static const struct {
 	{ "mail", AUDIENCE_MAIL },
 	{ "outside", AUDIENCE_MAIL_OUTSIDE },
 	{ "http", AUDIENCE_HTTP },
-	{ "yes", AUDIENCE_ALL },
+	{ "webhook", AUDIENCE_WEBHOOK },
 };
+
+const char *audience_channel_name(enum audience_channel channel)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(channels); i++) {
+		if (channels[i].channel == channel)
+			return channels[i].name;
+	}
+	i_unreached();
+}
+
+bool audience_channel_parse(const char *name, enum audience_channel *channel_r)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(channels); i++) {
+		if (strcasecmp(channels[i].name, name) == 0) {
+			*channel_r = channels[i].channel;
+			return TRUE;
+		}
+	}
+	return FALSE;
+}
 
 /* Returns NULL if there is no such field. */
 static const char *
@@ -70,13 +94,14 @@ user_holds_capability(const struct audience_config *config, const char *name,
 static unsigned int user_opt_out(const char *const *fields)
 {
 	const char *const *list = field_list(fields, "cred_notify_off");
-	unsigned int i, opt_out = 0;
+	enum audience_channel channel;
+	unsigned int opt_out = 0;
 
 	for (; *list != NULL; list++) {
-		for (i = 0; i < N_ELEMENTS(channels); i++) {
-			if (strcasecmp(*list, channels[i].name) == 0)
-				opt_out |= channels[i].channel;
-		}
+		if (strcasecmp(*list, "yes") == 0)
+			opt_out = AUDIENCE_ALL;
+		else if (audience_channel_parse(*list, &channel))
+			opt_out |= channel;
 	}
 	return opt_out;
 }

@@ -29,6 +29,11 @@ enum audience_channel {
 	AUDIENCE_ALL = 0x3f
 };
 
+/* "flash", "live", ...: of one channel; stable, for settings and machines */
+const char *audience_channel_name(enum audience_channel channel);
+/* In upper or lower case. */
+bool audience_channel_parse(const char *name, enum audience_channel *channel_r);
+
 /* One of ours; lists are NULL-terminated, and may be NULL for empty ones. */
 struct audience_config {
 	/* enum audience_channel: what the admin turned on */
