@@ -194,6 +194,7 @@ class Dovecot:
         if self._master is None:
             return
         below = processes.descendants(self._master.pid)
+        self.log.end_begins()
         self._master.terminate()
         # Asked by the master, they end at once. The master itself and its log
         # process then linger for seconds, with nobody left to wait for: once
@@ -212,6 +213,7 @@ class Dovecot:
                 os.kill(pid, signal.SIGKILL)
         self._master.stderr.close()
         self._master = None
+        self.log.end_is_over()
 
     @staticmethod
     def _wait_for_log(below):
