@@ -2,15 +2,19 @@
 dist_noinst_DATA += \
 	conf.d/2.3/90-cred-notify.conf \
 	conf.d/2.3/90-imapsync-pull.conf \
+	conf.d/2.3/cred-notify-metrics.conf.ext \
 	conf.d/2.3/imapsync-pull-metrics.conf.ext \
 	conf.d/2.4/90-cred-notify.conf \
 	conf.d/2.4/90-imapsync-pull.conf \
+	conf.d/2.4/cred-notify-metrics.conf.ext \
 	conf.d/2.4/imapsync-pull-metrics.conf.ext
 conf_files = \
 	conf.d/$(dovecot_dialect)/90-imapsync-pull.conf \
 	conf.d/$(dovecot_dialect)/imapsync-pull-metrics.conf.ext
 if CRED_NOTIFY
-conf_files += conf.d/$(dovecot_dialect)/90-cred-notify.conf
+conf_files += \
+	conf.d/$(dovecot_dialect)/90-cred-notify.conf \
+	conf.d/$(dovecot_dialect)/cred-notify-metrics.conf.ext
 endif
 
 # What an admin may have changed is left alone.

@@ -10,5 +10,7 @@ dist_noinst_DATA += \
 	doc/architecture.md \
 	doc/cred-notify.md \
 	doc/failures.md \
+	doc/monitoring/cred-notify-alerts.yml \
+	doc/monitoring/cred-notify-grafana.json \
 	doc/monitoring/alerts.yml \
 	doc/monitoring/grafana.json

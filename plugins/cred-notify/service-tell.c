@@ -153,7 +153,7 @@ static const char *telling_name(const struct service_telling *telling)
 
 static void
 telling_log(const struct service_telling *telling,
-	    const struct channel_answer *answer)
+	    const struct channel_answer *answer, enum journal_result result)
 {
 	const char *text;
 
@@ -161,12 +161,54 @@ telling_log(const struct service_telling *telling,
 		(unsigned long long)telling->incident, telling->said,
 		telling_name(telling),
 		answer->error == NULL ? "told" : answer->error);
-	if (answer->result == CHANNEL_TOLD)
+	if (result == JOURNAL_RESULT_TOLD)
 		e_debug(telling->service->event, "%s", text);
-	else if (answer->result == CHANNEL_LATER)
+	else if (result == JOURNAL_RESULT_WAITING)
 		e_warning(telling->service->event, "%s (tried again)", text);
 	else
 		e_error(telling->service->event, "%s (given up)", text);
+}
+
+/* For whoever counts notices. */
+static void row_event(struct cred_service *service,
+		      const struct outbox_row *row, const char *result)
+{
+	const struct notice *notice = &row->item->notice;
+	const char *channel = audience_channel_name(row->channel);
+	struct event_passthrough *e = event_create_passthrough(service->event)->
+		set_name("cred_notify_notice_finished")->
+		add_str("class", notice_class_name(notice->state.told_class))->
+		add_str("kind", notice_kind_name(notice->kind))->
+		add_str("channel", channel)->
+		add_str("result", result);
+
+	e_debug(e->event(), "Notice %s by %s finished: %s",
+		cred_service_id(notice), channel, result);
+}
+
+static const char *const finished_names[] = {
+	[JOURNAL_RESULT_TOLD] = "told",
+	[JOURNAL_RESULT_DROPPED] = "dropped",
+	[JOURNAL_RESULT_FAILED] = "failed",
+};
+
+static void
+row_end(struct cred_service *service, struct outbox_row *row,
+	enum journal_result result, unsigned int retry_secs)
+{
+	outbox_row_end(service->outbox, row, result, retry_secs, ioloop_time);
+	service->stats.results[row->result]++;
+	cred_service_append_row(service, row);
+	if (row->result != JOURNAL_RESULT_WAITING)
+		row_event(service, row, finished_names[row->result]);
+}
+
+void cred_service_row_end(struct cred_service *service, struct outbox_row *row,
+			  enum journal_result result)
+{
+	T_BEGIN {
+		row_end(service, row, result, 0);
+	} T_END;
 }
 
 /* The notice has made room for a newer one: who was told is remembered. */
@@ -187,25 +229,25 @@ static void telling_late(const struct service_telling *telling)
 	cred_service_append(service, &entry);
 }
 
-static void
+/* Returns what became of it. */
+static enum journal_result
 telling_end(struct service_telling *telling,
 	    const struct channel_answer *answer)
 {
-	struct cred_service *service = telling->service;
 	struct outbox_row *row = telling_row(telling);
+	enum journal_result result = result_get(answer->result);
 
-	/* what became of it is not known, as the journal says */
+	/* that is not known, as the journal says */
 	if (answer->cut_off)
-		return;
+		return result;
 	if (row != NULL && row->busy) {
-		outbox_row_end(service->outbox, row,
-			       result_get(answer->result), answer->retry_secs,
-			       ioloop_time);
-		service->stats.results[row->result]++;
-		cred_service_append_row(service, row);
-	} else if (answer->result == CHANNEL_TOLD) {
-		telling_late(telling);
+		row_end(telling->service, row, result, answer->retry_secs);
+		/* it may have been the last try */
+		return row->result;
 	}
+	if (result == JOURNAL_RESULT_TOLD)
+		telling_late(telling);
+	return result;
 }
 
 static void
@@ -214,8 +256,7 @@ service_answered(const struct channel_answer *answer, void *context)
 	struct service_telling *telling = context;
 
 	T_BEGIN {
-		telling_log(telling, answer);
-		telling_end(telling, answer);
+		telling_log(telling, answer, telling_end(telling, answer));
 	} T_END;
 	telling_free(telling);
 }
@@ -253,14 +294,6 @@ telling_hand_over(struct service_telling *telling, struct outbox_row *row,
 	/* is on disk before any answer can come */
 	cred_service_append_row(telling->service, row);
 	channel->v.tell(channel, &what, service_answered, telling);
-}
-
-void cred_service_row_end(struct cred_service *service, struct outbox_row *row,
-			  enum journal_result result)
-{
-	outbox_row_end(service->outbox, row, result, 0, ioloop_time);
-	service->stats.results[row->result]++;
-	cred_service_append_row(service, row);
 }
 
 static const char *const *
@@ -567,9 +600,14 @@ static void service_init_mail(struct cred_service *service)
 static int secret_read(const char *path, char secret_r[SECRET_MAX + 1],
 		       const char **error_r)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t ret;
+	int fd;
 
+	if (*path == '\0') {
+		*error_r = "cred_notify_webhook_secret_file is not set";
+		return -1;
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		*error_r = t_strdup_printf("open(%s) failed: %m", path);
 		return -1;

@@ -1,6 +1,7 @@
 """For tests of cred-notify's service: a Dovecot with auth module, service and
 imap plugin, a producer that speaks its protocol, and the mail it sends."""
 
+import base64
 import email
 import email.policy
 import glob
@@ -25,6 +26,14 @@ SETTINGS = {
     "cred_notify_thresholds": "login=3/0s/1h credential=3/10m/2d",
     "cred_notify_retry": "1 secs",
 }
+
+
+def webhook_secret(scratch):
+    """The path of a file with a key, which the service's user may read."""
+    path = scratch.path / "secret"
+    path.write_text("whsec_" + base64.b64encode(b"x" * 32).decode() + "\n")
+    path.chmod(0o644)
+    return path
 
 
 class CredDovecot:

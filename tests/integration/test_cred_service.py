@@ -23,7 +23,7 @@ import pytest
 from channel_rig import SmtpSink
 from cred_imap_rig import Session
 from cred_rig import AuthClient
-from cred_service_rig import CredDovecot
+from cred_service_rig import CredDovecot, webhook_secret
 from rig import wait_for
 from rig.scratch import free_port
 from rig.system import HERE
@@ -422,16 +422,13 @@ class Hook(http.server.BaseHTTPRequestHandler):
 
 def test_webhook(scratch):
     """Tried again with the same id, and told of the end, too."""
-    secret = scratch.path / "secret"
-    secret.write_text("whsec_" + base64.b64encode(b"x" * 32).decode() + "\n")
-    secret.chmod(0o644)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook) as server:
         server.got = []
         threading.Thread(target=server.serve_forever, daemon=True).start()
         cred = CredDovecot(
             scratch, cred_notify_channels="webhook",
             cred_notify_webhook_url=f"http://127.0.0.1:{server.server_port}/",
-            cred_notify_webhook_secret_file=secret)
+            cred_notify_webhook_secret_file=webhook_secret(scratch))
         cred.dovecot.add_user("anna")
         cred.start()
         cred.dovecot.log.allow("to webhook: .*tried again")
@@ -445,6 +442,20 @@ def test_webhook(scratch):
         assert [body["type"] for _, body in server.got] == [
             "notice.trouble", "notice.trouble", "notice.recovery"]
         assert server.got[0][0] == server.got[1][0] != server.got[2][0]
+
+
+def test_webhook_without_a_key(scratch):
+    """All else works."""
+    cred = CredDovecot(scratch, cred_notify_channels="mail webhook",
+                       cred_notify_webhook_url="http://127.0.0.1:9/")
+    cred.dovecot.log.allow("The webhook is not called: "
+                           "cred_notify_webhook_secret_file is not set$")
+    cred.dovecot.add_user("anna")
+    cred.start()
+    with cred.producer() as producer:
+        producer.trouble("anna/work", owner="anna", label="At work")
+        cred.wait_stat(told=1)
+    assert cred.dovecot.log.lines("webhook is not called")
 
 
 SQL = {

@@ -8,13 +8,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from cred_service_rig import CredDovecot, webhook_secret
 from pull_rig import EX_NOPERM, Account
 from rig import Corpus, fill_maildir, wait_for
 from rig.scratch import free_port
 from rig.system import HERE
 
 DOC = Path(__file__).resolve().parents[2] / "doc" / "monitoring"
-METRICS = Path("etc/dovecot/conf.d/imapsync-pull-metrics.conf.ext")
+CONF = Path("etc/dovecot/conf.d")
 SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? ([0-9.e+-]+)(?: [0-9.]+)?$")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -22,9 +23,9 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 class Endpoint:
     """The stats process of a Dovecot, asked as Prometheus asks it."""
 
-    def __init__(self, dovecot):
+    def __init__(self, dovecot, metrics="imapsync-pull-metrics.conf.ext"):
         self.port = free_port()
-        dovecot.configure((HERE.stage / METRICS).read_text())
+        dovecot.configure((HERE.stage / CONF / metrics).read_text())
         dovecot.configure("service stats {\n  inet_listener http {\n"
                           f"    port = {self.port}\n  }}\n}}\n")
 
@@ -129,8 +130,31 @@ def test_dashboard_and_alerts_ask_for_what_is_there(endpoint, local,
     assert asked <= endpoint.names()
 
 
-def test_dashboard_is_one():
-    board = json.loads((DOC / "grafana.json").read_text())
+def test_notices_are_counted(scratch):
+    """One that reached its recipient by mail, one that was given up; and only
+    what is counted is asked for."""
+    cred = CredDovecot(scratch, cred_notify_channels="mail webhook",
+                       cred_notify_give_up="1 secs",
+                       cred_notify_webhook_url="http://127.0.0.1:"
+                       f"{free_port()}/",
+                       cred_notify_webhook_secret_file=webhook_secret(scratch))
+    endpoint = Endpoint(cred.dovecot, "cred-notify-metrics.conf.ext")
+    cred.dovecot.add_user("bob")
+    cred.dovecot.log.allow("Notice .* to webhook: .*(tried again|given up)")
+    cred.start().fail("bob", 3)
+    for channel, result in (("mail", "told"), ("webhook", "failed")):
+        wait_for_value(endpoint, 1, "dovecot_cred_notify_notices_total",
+                       **{"class": "credential", "channel": channel,
+                          "result": result})
+    for file in ("cred-notify-grafana.json", "cred-notify-alerts.yml"):
+        asked = asked_for((DOC / file).read_text())
+        assert asked == {"dovecot_cred_notify_notices_total"}
+        assert asked <= endpoint.names()
+
+
+@pytest.mark.parametrize("file", ["grafana.json", "cred-notify-grafana.json"])
+def test_dashboard_is_one(file):
+    board = json.loads((DOC / file).read_text())
     assert board["title"] and board["panels"]
     for panel in board["panels"]:
         assert panel["title"], panel

@@ -8,13 +8,6 @@
 
 #include <time.h>
 
-static const char *const kind_names[NOTICE_KIND_COUNT] = {
-	[NOTICE_KIND_TROUBLE] = "trouble",
-	[NOTICE_KIND_DIGEST] = "digest",
-	[NOTICE_KIND_RECOVERY] = "recovery",
-	[NOTICE_KIND_FORGOTTEN] = "forgotten",
-};
-
 static const char *const hint_names[NOTICE_HINT_COUNT] = {
 	[NOTICE_HINT_NONE] = "none",
 	[NOTICE_HINT_APP_PASSWORD] = "app-password",
@@ -84,7 +77,7 @@ void notice_json_append(string_t *str, const char *id,
 
 	str_append(str, "{\"id\":");
 	notice_json_append_string(str, id);
-	append_text(str, "kind", kind_names[notice->kind]);
+	append_text(str, "kind", notice_kind_name(notice->kind));
 	append_text(str, "user", notice->state.subject.user);
 	append_trouble(str, &notice->state);
 	append_figures(str, notice);
@@ -110,7 +103,7 @@ notice_json_webhook(const char *id, const struct notice_text_params *text)
 	string_t *str = t_str_new(2048);
 
 	str_printfa(str, "{\"type\":\"notice.%s\",\"timestamp\":\"%s\",",
-		    kind_names[text->notice->kind],
+		    notice_kind_name(text->notice->kind),
 		    utc_date(text->notice->state.told_time));
 	str_append(str, "\"data\":");
 	notice_json_append(str, id, text);

@@ -142,6 +142,19 @@ bool notice_class_parse(const char *name, enum notice_class *class_r)
 	return FALSE;
 }
 
+static const char *const kind_names[NOTICE_KIND_COUNT] = {
+	[NOTICE_KIND_TROUBLE] = "trouble",
+	[NOTICE_KIND_DIGEST] = "digest",
+	[NOTICE_KIND_RECOVERY] = "recovery",
+	[NOTICE_KIND_FORGOTTEN] = "forgotten",
+};
+
+const char *notice_kind_name(enum notice_kind kind)
+{
+	i_assert(kind < NOTICE_KIND_COUNT);
+	return kind_names[kind];
+}
+
 static const char *const hint_names[NOTICE_HINT_COUNT] = {
 	[NOTICE_HINT_NONE] = "",
 	[NOTICE_HINT_APP_PASSWORD] = "app-password",

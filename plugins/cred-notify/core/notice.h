@@ -253,6 +253,9 @@ size_t notice_table_max_bytes(const struct notice_limits *limits);
 const char *notice_class_name(enum notice_class class);
 bool notice_class_parse(const char *name, enum notice_class *class_r);
 
+/* "trouble", "digest", ... */
+const char *notice_kind_name(enum notice_kind kind);
+
 /* "app-password", ... ; "" for NOTICE_HINT_NONE. A name that is none of them
    leaves hint_r as it is. */
 const char *notice_hint_name(enum notice_hint hint);
