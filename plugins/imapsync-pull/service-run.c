@@ -215,6 +215,35 @@ int pull_service_prepare_watch(struct pull_service *service, const char *user,
 	return 0;
 }
 
+/* A run that no worker tells of. Who asked for it by hand is told why. */
+static void run_finished_event(struct pull_service *service,
+			       const struct run_request *request,
+			       const struct worker_job_end *end)
+{
+	struct event *event = event_create(service->event);
+	struct event_passthrough *e;
+
+	event_add_str(event, "user", request->user);
+	event_add_str(event, "account", request->account);
+	e = event_create_passthrough(event)->
+		set_name("imapsync_pull_run_finished")->
+		add_str("class", reply_class_name(end->class))->
+		add_str("result", "failed")->
+		add_int("stored", 0)->
+		add_int("bytes", 0)->
+		add_str("error", end->text);
+	if (request->scheduled && end->class != REPLY_CLASS_STOPPED) {
+		e_info(e->event(), "%s/%s: failed: %s",
+		       str_sanitize_utf8(request->user, 128),
+		       request->account, end->text);
+	} else {
+		e_debug(e->event(), "%s/%s: %s",
+			str_sanitize_utf8(request->user, 128),
+			request->account, end->text);
+	}
+	event_unref(&event);
+}
+
 /* The schedule and cred-notify hear of it, whoever asked for the run. */
 void pull_service_run_ended(const struct run_request *request,
 			    const struct worker_job_end *end,
@@ -225,13 +254,8 @@ void pull_service_run_ended(const struct run_request *request,
 	const char *error;
 	pool_t pool;
 
-	if (request->scheduled && !end->from_worker &&
-	    end->class != REPLY_CLASS_STOPPED) {
-		/* there is nobody else to say it */
-		e_info(service->event, "%s/%s: failed: %s",
-		       str_sanitize_utf8(request->user, 128),
-		       request->account, end->text);
-	}
+	if (request->command == RUN_COMMAND_RUN && !end->from_worker)
+		run_finished_event(service, request, end);
 	scheduler_run_ended(service->scheduler, request, end, msecs);
 	if (!service_report_wants(service->report, request->user,
 				  request->account, end->class))

@@ -421,16 +421,28 @@ static void worker_job_run(struct worker_job *job, struct pull_settings *set,
 	worker_log(job, result_r);
 }
 
-static void worker_job_perform(struct worker_job *job,
-			       struct pull_result *result_r)
+static void
+worker_job_failed(struct worker_job *job, enum reply_class class,
+		  const char *error)
 {
+	struct pull_result result = { .class = class, .text = error };
+
+	if (strcmp(job->line.word, "run") == 0 && job->account.name != NULL) {
+		worker_run_row(job, &result);
+		worker_log(job, &result);
+	}
+	worker_send_end(job, &result);
+}
+
+static void worker_job_perform(struct worker_job *job)
+{
+	struct pull_result result = { .class = REPLY_CLASS_OK, .text = "" };
 	struct pull_settings set;
 	const char *error;
 
 	i_zero(&set);
 	if (imapsync_settings_for_user(job->user, &set.set, &error) < 0) {
-		result_r->class = REPLY_CLASS_CONFIG;
-		result_r->text = p_strdup(job->pool, error);
+		worker_job_failed(job, REPLY_CLASS_CONFIG, error);
 		return;
 	}
 	set.account = &job->account;
@@ -442,43 +454,39 @@ static void worker_job_perform(struct worker_job *job,
 	set.is_stopped = worker_is_stopped;
 	set.context = job;
 	if (strcmp(job->line.word, "run") == 0)
-		worker_job_run(job, &set, result_r);
+		worker_job_run(job, &set, &result);
 	else
-		worker_job_list(job, &set, result_r);
-}
-
-static void
-worker_job_failed(struct worker_job *job, enum reply_class class,
-		  const char *error)
-{
-	struct pull_result result = { .class = class, .text = error };
-
-	if (strcmp(job->line.word, "run") == 0 && job->account.name != NULL)
-		worker_run_row(job, &result);
+		worker_job_list(job, &set, &result);
 	worker_send_end(job, &result);
 }
 
-static void worker_job_do(struct worker_job *job)
+static void worker_job_event(struct worker_job *job)
 {
-	struct pull_result result = { .class = REPLY_CLASS_OK, .text = "" };
-	const char *error;
-
-	if (worker_parse_job(job, &error) < 0) {
-		worker_job_failed(job, REPLY_CLASS_CONFIG, error);
-		return;
-	}
 	job->event = event_create(NULL);
+	if (job->account.name == NULL)
+		return;
 	event_set_append_log_prefix(job->event, t_strdup_printf(
 		"%s/%s: ", job->account.user, job->account.name));
 	event_add_str(job->event, "user", job->account.user);
 	event_add_str(job->event, "account", job->account.name);
+}
+
+static void worker_job_do(struct worker_job *job)
+{
+	const char *error;
+	int ret = worker_parse_job(job, &error);
+
+	worker_job_event(job);
+	if (ret < 0) {
+		worker_job_failed(job, REPLY_CLASS_CONFIG, error);
+		return;
+	}
 	if (worker_lookup_user(job, &error) < 0 ||
 	    worker_next_user(job->service_user, &job->user, &error) < 0) {
 		worker_job_failed(job, REPLY_CLASS_LOCAL, error);
 		return;
 	}
-	worker_job_perform(job, &result);
-	worker_send_end(job, &result);
+	worker_job_perform(job);
 }
 
 /*
