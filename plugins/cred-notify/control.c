@@ -359,14 +359,16 @@ control_refresh(struct asker *asker, const char *const *args ATTR_UNUSED)
 }
 
 static void
-control_tested(const char *name, const char *result, void *context)
+control_tested(const char *name, const char *result, bool temporary,
+	       void *context)
 {
 	struct asker *asker = context;
 
 	T_BEGIN {
 		if (name == NULL) {
 			asker->test = NULL;
-			asker_end(asker, result == NULL ? EX_OK : EX_NOUSER,
+			asker_end(asker, result == NULL ? EX_OK :
+				  temporary ? EX_TEMPFAIL : EX_NOUSER,
 				  result == NULL ? "" : result);
 		} else {
 			row_send_pair(asker, name, result);

@@ -132,6 +132,21 @@ check_rules(const struct cred_settings *set, const char **error_r)
 	return FALSE;
 }
 
+static bool check_webhook(const struct cred_settings *set, const char **error_r)
+{
+	const char *empty =
+		*set->cred_notify_webhook_url == '\0' ?
+		"cred_notify_webhook_url" :
+		*set->cred_notify_webhook_secret_file == '\0' ?
+		"cred_notify_webhook_secret_file" : NULL;
+
+	if (empty == NULL)
+		return TRUE;
+	*error_r = t_strdup_printf("cred_notify_channels has webhook, but "
+				   "%s is empty", empty);
+	return FALSE;
+}
+
 static bool check_strings(const struct cred_settings *set, const char **error_r)
 {
 	unsigned int channels;
@@ -142,13 +157,8 @@ static bool check_strings(const struct cred_settings *set, const char **error_r)
 	}
 	if (!channels_parse(set->cred_notify_channels, &channels, error_r))
 		return FALSE;
-	if ((channels & AUDIENCE_WEBHOOK) != 0 &&
-	    *set->cred_notify_webhook_url == '\0') {
-		*error_r = "cred_notify_channels has webhook, but "
-			"cred_notify_webhook_url is empty";
-		return FALSE;
-	}
-	return TRUE;
+	return (channels & AUDIENCE_WEBHOOK) == 0 ||
+		check_webhook(set, error_r);
 }
 
 bool cred_settings_check(void *_set, pool_t pool ATTR_UNUSED,

@@ -159,11 +159,12 @@ void cred_service_http_tell(struct cred_service *service,
 
 /* Tell a user, by all of the user's channels, a notice that is none. Calls
    back for each with its name, once, and with name NULL at the end: result is
-   NULL then, or says why nobody was told. Never before this returns, and not
+   NULL then, or says why nobody was told, and temporary whether a later try may
+   do better. Never before this returns, and not
    after cancel. */
 struct cred_test;
 typedef void cred_test_callback_t(const char *name, const char *result,
-				  void *context);
+				  bool temporary, void *context);
 struct cred_test *
 cred_service_test(struct cred_service *service, const char *user,
 		  cred_test_callback_t *callback, void *context);

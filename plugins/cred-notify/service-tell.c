@@ -600,14 +600,9 @@ static void service_init_mail(struct cred_service *service)
 static int secret_read(const char *path, char secret_r[SECRET_MAX + 1],
 		       const char **error_r)
 {
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t ret;
-	int fd;
 
-	if (*path == '\0') {
-		*error_r = "cred_notify_webhook_secret_file is not set";
-		return -1;
-	}
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		*error_r = t_strdup_printf("open(%s) failed: %m", path);
 		return -1;

@@ -47,13 +47,14 @@ static const enum audience_channel pushed[] = {
 };
 
 /* error: NULL, or why nobody was told */
-static void test_finish(struct cred_test *test, const char *error)
+static void
+test_finish(struct cred_test *test, const char *error, bool temporary)
 {
 	cred_test_callback_t *callback = test->callback;
 	void *context = test->context;
 
 	cred_service_test_cancel(&test);
-	callback(NULL, error, context);
+	callback(NULL, error, temporary, context);
 }
 
 static void test_forget(struct cred_test *test, struct test_telling *telling)
@@ -79,10 +80,10 @@ test_answered(const struct channel_answer *answer, void *context)
 	telling->service->busy--;
 	if (test != NULL) {
 		test->callback(telling->name, answer->result == CHANNEL_TOLD ?
-			       "told" : answer->error, test->context);
+			       "told" : answer->error, FALSE, test->context);
 		test_forget(test, telling);
 		if (array_count(&test->tellings) == 0)
-			test_finish(test, NULL);
+			test_finish(test, NULL, FALSE);
 	}
 	i_free(telling);
 }
@@ -121,7 +122,7 @@ static void test_live(struct cred_test *test)
 	unsigned int count;
 
 	count = feed_tell_user(test->service->feed, test->user.name, &live);
-	test->callback("live", t_strdup_printf("%u sessions", count),
+	test->callback("live", t_strdup_printf("%u sessions", count), FALSE,
 		       test->context);
 }
 
@@ -136,7 +137,7 @@ static void test_run(struct cred_test *test)
 			test_push(test, pushed[i]);
 	}
 	if (array_count(&test->tellings) == 0)
-		test_finish(test, NULL);
+		test_finish(test, NULL, FALSE);
 }
 
 static void test_init_notice(struct cred_test *test)
@@ -185,7 +186,7 @@ test_looked_up(int ret, const struct holders_user *user, void *context)
 		test_begin(test);
 	} else {
 		test_finish(test, ret < 0 ? "userdb does not answer" :
-			    "there is no such user");
+			    "there is no such user", ret < 0);
 	}
 }
 

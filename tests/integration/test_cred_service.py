@@ -444,20 +444,6 @@ def test_webhook(scratch):
         assert server.got[0][0] == server.got[1][0] != server.got[2][0]
 
 
-def test_webhook_without_a_key(scratch):
-    """All else works."""
-    cred = CredDovecot(scratch, cred_notify_channels="mail webhook",
-                       cred_notify_webhook_url="http://127.0.0.1:9/")
-    cred.dovecot.log.allow("The webhook is not called: "
-                           "cred_notify_webhook_secret_file is not set$")
-    cred.dovecot.add_user("anna")
-    cred.start()
-    with cred.producer() as producer:
-        producer.trouble("anna/work", owner="anna", label="At work")
-        cred.wait_stat(told=1)
-    assert cred.dovecot.log.lines("webhook is not called")
-
-
 SQL = {
     "2.3": """
 userdb {{
@@ -891,6 +877,9 @@ def test_not_named_in_protocols(scratch):
     ("cred_notify_chanels = mail", "cred_notify_chanels"),
     ("cred_notify_channels = smoke", "no channel is called smoke"),
     ("cred_notify_channels = webhook", "cred_notify_webhook_url is empty"),
+    ("cred_notify_channels = webhook\n"
+     "cred_notify_webhook_url = https://hook.example.org/",
+     "cred_notify_webhook_secret_file is empty"),
     ("cred_notify_thresholds = dns=1/2", "dns=1/2: neither"),
     ("cred_notify_own_networks = here", "no network: here"),
     ("cred_notify_http_proxies = there", "no network: there"),
