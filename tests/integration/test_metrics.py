@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cred_service_rig import CredDovecot, webhook_secret
-from pull_rig import EX_NOPERM, Account
+from pull_rig import EX_CONFIG, EX_NOPERM, Account
 from rig import Corpus, fill_maildir, wait_for
 from rig.scratch import free_port
 from rig.system import HERE
@@ -99,6 +99,24 @@ def test_failures_have_their_class(endpoint, local, remote_mail):
                    **{"class": "credential", "result": "failed"})
     wait_for_value(endpoint, 1, "dovecot_imapsync_pull_logins_total",
                    **{"class": "credential"})
+
+
+def test_runs_that_never_began_are_counted(endpoint, local, remote_mail):
+    """The worker cannot have a state directory; the service lacks its key."""
+    account = Account(local, "bob", remote_mail)
+    local.configure("imapsync_pull_state_dir = nowhere\n")
+    local.restart()
+    account.run(code=EX_CONFIG)
+    wait_for_value(endpoint, 1, "dovecot_imapsync_pull_runs_total",
+                   **{"class": "config", "result": "failed"})
+    assert local.log.lines("bob/work: failed: .*imapsync_pull_state_dir")
+    local.stop()
+    (local.dir / "state" / "imapsync-pull" / "master.key").unlink()
+    local.log.allow("master.key")
+    local.start()
+    account.run(code=EX_CONFIG)
+    wait_for_value(endpoint, 1, "dovecot_imapsync_pull_runs_total",
+                   **{"class": "config", "result": "failed"})
 
 
 def test_labels_name_nobody(endpoint, local, remote_mail):
