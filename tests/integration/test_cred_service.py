@@ -861,6 +861,37 @@ def test_mail_waits_for_lmtp(cred):
     cred.wait_mails("anna", 1)
 
 
+def test_many_notices_wait_over_a_restart(scratch):
+    """More of them than userdb is asked about at one time: each is told, and
+    once."""
+    count = 120
+    path = str(scratch.path / "sink")
+    cred = CredDovecot(
+        scratch, cred_notify_channels="mail", cred_notify_user_cap=1000,
+        cred_notify_lmtp=path, cred_notify_max_retry="1 secs")
+    cred.dovecot.add_user("anna")
+    with SmtpSink(path=path, RCPT="451 4.2.0 later") as sink:
+        os.chmod(path, 0o666)
+        cred.start()
+        cred.dovecot.log.allow("451 4.2.0 later .tried again")
+        with cred.producer() as producer:
+            for number in range(count):
+                for age in 2400, 1200, 0:
+                    producer.send("account-fail", age, owner="anna", since=1,
+                                  account=f"anna/{number}",
+                                  **{"class": "credential"})
+            producer.wait_acked()
+        cred.wait_stat(retried=count)
+        cred.dovecot.stop()
+        sink.replies.clear()
+        cred.dovecot.start()
+        wait_for(lambda: cred.stat()["told"] + cred.stat()["dropped"] == count,
+                 what="what becomes of them")
+        assert cred.stat()["dropped"] == 0
+        assert len({mail for _, _, mail in sink.mails}) == count == \
+            len(sink.mails)
+
+
 def test_not_named_in_protocols(scratch):
     cred = CredDovecot(scratch)
     cred.dovecot.add_user("anna")

@@ -226,6 +226,43 @@ START_TEST(outbox_saved)
 }
 END_TEST
 
+static unsigned int tells(const struct outbox_item *item, const char *name,
+			  bool holds_capability)
+{
+	static const char *const nothing[] = { NULL };
+	const struct audience_config config = { .channels = AUDIENCE_MAIL };
+	const struct audience_user user = {
+		.name = name,
+		.holds_capability = holds_capability,
+		.addresses = nothing,
+		.language = "",
+	};
+
+	return audience_tells(&config, &item->notice, item->groups, &user,
+			      outbox_was_told(item, name), "");
+}
+
+/* Who has a row was meant: before that is found out again, it still holds. */
+START_TEST(outbox_restored_is_meant)
+{
+	struct outbox_item *item = add(7, 1, NOTICE_KIND_TROUBLE);
+	struct outbox *old = outbox;
+
+	item->groups = AUDIENCE_GROUP_OWNER;
+	outbox_row_add(outbox, item, "anna", AUDIENCE_MAIL, START);
+	outbox = outbox_init(&limits);
+	outbox_item_save(item, restore, outbox);
+	outbox_deinit(&old);
+
+	item = outbox_find(outbox, 7);
+	ck_assert(!item->planned);
+	ck_assert_uint_eq(due(AUDIENCE_ALL, START), 1);
+	ck_assert_uint_eq(tells(item, "anna", FALSE), AUDIENCE_MAIL);
+	ck_assert_uint_eq(tells(item, "berta", TRUE), AUDIENCE_MAIL);
+	ck_assert_uint_eq(tells(item, "berta", FALSE), 0);
+}
+END_TEST
+
 START_TEST(outbox_counted)
 {
 	struct outbox_item *item = add(7, 1, NOTICE_KIND_TROUBLE);
@@ -263,6 +300,7 @@ int main(void)
 	tcase_add_test(tc, outbox_remembers_told);
 	tcase_add_test(tc, outbox_done);
 	tcase_add_test(tc, outbox_saved);
+	tcase_add_test(tc, outbox_restored_is_meant);
 	tcase_add_test(tc, outbox_counted);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);

@@ -164,7 +164,7 @@ static void item_set(struct outbox_item *item, const struct notice *notice)
 	item->planned = FALSE;
 	item->asking = FALSE;
 	item->plan_time = 0;
-	item->groups = 0;
+	item->groups = AUDIENCE_GROUP_OWNER | AUDIENCE_GROUP_HOLDERS;
 }
 
 static struct outbox_item *item_new(struct outbox *outbox, uint64_t incident)

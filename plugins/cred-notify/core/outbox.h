@@ -40,7 +40,8 @@ struct outbox_item {
 	bool planned, asking;
 	/* not before that */
 	time_t plan_time;
-	/* enum audience_group */
+	/* enum audience_group; all of them before that is found out: rows that
+	   a journal kept are of people who were meant */
 	unsigned int groups;
 	/* for good until the next notice of the incident: read only */
 	ARRAY_TYPE(outbox_row) rows;
