@@ -12,8 +12,10 @@
 #include "channel-http-private.h"
 
 #define REALM "cred-notify"
-/* auth's answer to who may log in, but not here */
-#define FIELD_NOLOGIN "nologin"
+/* Auth's answer to who may log in, but not here: for "proxy" it need not have
+   looked at the password, which the other server does. (proxy_maybe it has made
+   proxy, or nothing, by then.) */
+static const char *const elsewhere_fields[] = { "nologin", "proxy" };
 
 static void login_fail(struct web_ask *ask, enum http_login kind)
 {
@@ -60,6 +62,17 @@ static const char *args_get(const char *const *args, const char *key)
 	return NULL;
 }
 
+static bool login_is_elsewhere(const char *const *args)
+{
+	unsigned int i;
+
+	for (i = 0; i < N_ELEMENTS(elsewhere_fields); i++) {
+		if (args_get(args, elsewhere_fields[i]) != NULL)
+			return TRUE;
+	}
+	return FALSE;
+}
+
 static void login_accepted(struct web_ask *ask, const char *const *args)
 {
 	const char *user = args_get(args, "user");
@@ -67,7 +80,7 @@ static void login_accepted(struct web_ask *ask, const char *const *args)
 	if (user == NULL || *user == '\0') {
 		e_error(ask->event, "auth gave no user name");
 		web_refuse(ask, 503, "Service Unavailable", "try later");
-	} else if (args_get(args, FIELD_NOLOGIN) != NULL) {
+	} else if (login_is_elsewhere(args)) {
 		web_refuse(ask, 403, "Forbidden", "no logins for this user");
 	} else {
 		ask->user = i_strdup(user);

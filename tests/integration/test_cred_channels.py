@@ -17,6 +17,7 @@ import pytest
 
 from rig import local_dovecot, wait_for
 from rig.scratch import MAIL_UID
+from rig.system import HERE
 from channel_rig import Channels, Events, Receiver, SmtpSink, ask, basic
 
 pytestmark = pytest.mark.soak
@@ -509,6 +510,42 @@ def test_wrong_logins(web, login):
                                  headers=JSON, body='{"id":"1.1"}')
     assert status == 401
     assert not web.find("ack")
+
+
+PROXY = {
+    "2.3": """
+passdb {
+  driver = static
+  args = proxy=y host=192.0.2.1 nopassword=y
+}
+""",
+    "2.4": """
+passdb static {
+  fields {
+    proxy = y
+    host = 192.0.2.1
+    nopassword = y
+  }
+}
+"""}
+
+
+def test_users_of_another_server(scratch):
+    """Where a proxy sends them, their passwords are looked at; not here."""
+    dovecot = local_dovecot(scratch, plugin=False)
+    dovecot.add_user("anna")
+    dovecot.configure(PROXY[HERE.release])
+    dovecot.start()
+    with Channels(http="yes", auth=dovecot.socket("auth-client")) as web:
+        wait_for(lambda: ask(web.port, "/v1/notices", login=ANNA)[0] == 200)
+        web.notice("bert", 1)
+        for path, method in (("/v1/notices", "GET"), ("/v1/events", "GET"),
+                             ("/v1/token", "POST")):
+            status, said, _headers = ask(web.port, path, method,
+                                         login=("bert", "anything"))
+            assert (status, said) == (403,
+                                      {"error": "no logins for this user"})
+        assert not web.find("shown")
 
 
 def test_wrong_paths_and_methods(web):
