@@ -141,13 +141,8 @@ stream_listed(const struct channel_http_item *items, unsigned int count,
 {
 	struct web_ask *ask = context;
 
-	if (web_listed(ask))
+	if (!web_listed(ask, error))
 		return;
-	if (error != NULL) {
-		e_error(ask->event, "%s", error);
-		web_refuse(ask, 503, "Service Unavailable", "try later");
-		return;
-	}
 	stream_begin(ask);
 	stream_begin_list(ask, items, count);
 }

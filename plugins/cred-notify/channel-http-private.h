@@ -84,8 +84,9 @@ web_response(struct web_ask *ask, unsigned int status, const char *reason);
 void web_logged_in(struct web_ask *ask);
 /* Ask for what stands for ask->user. */
 void web_list(struct web_ask *ask, channel_http_list_callback_t *callback);
-/* TRUE if that is answered for nobody any more. */
-bool web_listed(struct web_ask *ask);
+/* To be called by that, with its error. Returns FALSE if there is no more to
+   do: nobody waits for it any more, or the error was the answer. */
+bool web_listed(struct web_ask *ask, const char *error);
 /* Hang up, whatever is asked. */
 void web_hang_up(struct web_ask *ask, const char *reason);
 

@@ -159,13 +159,21 @@ void web_list(struct web_ask *ask, channel_http_list_callback_t *callback)
 				   ask);
 }
 
-bool web_listed(struct web_ask *ask)
+bool web_listed(struct web_ask *ask, const char *error)
 {
 	i_assert(ask->listing);
 	ask->listing = FALSE;
-	if (ask->gone && ask->to_free == NULL)
-		ask->to_free = timeout_add_short(0, web_ask_free, ask);
-	return ask->gone;
+	if (ask->gone) {
+		if (ask->to_free == NULL) {
+			ask->to_free = timeout_add_short(0, web_ask_free, ask);
+		}
+		return FALSE;
+	}
+	if (error != NULL) {
+		e_error(ask->event, "%s", error);
+		web_refuse(ask, 503, "Service Unavailable", "try later");
+	}
+	return error == NULL;
 }
 
 static const char *
@@ -201,13 +209,8 @@ web_notices_listed(const struct channel_http_item *items, unsigned int count,
 	struct channel_http *http = ask->http;
 	unsigned int i;
 
-	if (web_listed(ask))
+	if (!web_listed(ask, error))
 		return;
-	if (error != NULL) {
-		e_error(ask->event, "%s", error);
-		web_refuse(ask, 503, "Service Unavailable", "try later");
-		return;
-	}
 	web_answer(ask, 200, "OK", web_notices_json(ask, items, count));
 	for (i = count > LIST_MAX ? count - LIST_MAX : 0; i < count; i++)
 		http->callbacks->shown(http->context, ask->user, items[i].id);
@@ -230,19 +233,43 @@ static void web_give_token(struct web_ask *ask)
 		ask->http->set.token_secs));
 }
 
-static void web_ack(struct web_ask *ask)
+static const char *web_ack_id(struct web_ask *ask)
 {
+	const char *id;
+
+	id = channel_dovecot_json_get(pool_datastack_create(), ask->body->data,
+				      ask->body->used, "id");
+	return id != NULL && http_ask_id_is_valid(id) ? id : NULL;
+}
+
+static bool
+web_has_item(const struct channel_http_item *items, unsigned int count,
+	     const char *id)
+{
+	unsigned int i;
+
+	for (i = 0; i < count; i++) {
+		if (strcmp(items[i].id, id) == 0)
+			return TRUE;
+	}
+	return FALSE;
+}
+
+/* Who was told once may have no say by now: what stands for the user says. */
+static void
+web_ack_listed(const struct channel_http_item *items, unsigned int count,
+	       const char *error, void *context)
+{
+	struct web_ask *ask = context;
 	struct channel_http *http = ask->http;
 	const char *id;
 	int ret;
 
-	id = channel_dovecot_json_get(pool_datastack_create(), ask->body->data,
-				      ask->body->used, "id");
-	if (id == NULL || !http_ask_id_is_valid(id)) {
-		web_refuse(ask, 400, "Bad Request", "no id of a notice");
+	if (!web_listed(ask, error))
 		return;
-	}
-	ret = http->callbacks->ack(http->context, ask->user, id);
+	id = web_ack_id(ask);
+	ret = !web_has_item(items, count, id) ? 0 :
+		http->callbacks->ack(http->context, ask->user, id);
 	if (ret < 0)
 		web_refuse(ask, 503, "Service Unavailable", "try later");
 	else if (ret == 0)
@@ -250,6 +277,15 @@ static void web_ack(struct web_ask *ask)
 	else
 		web_answer(ask, 200, "OK", t_strdup_printf(
 			"{\"id\":\"%s\",\"acked\":true}", id));
+}
+
+static void web_ack(struct web_ask *ask)
+{
+	if (web_ack_id(ask) == NULL) {
+		web_refuse(ask, 400, "Bad Request", "no id of a notice");
+		return;
+	}
+	web_list(ask, web_ack_listed);
 }
 
 void web_logged_in(struct web_ask *ask)

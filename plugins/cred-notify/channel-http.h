@@ -75,7 +75,8 @@ struct channel_http_callbacks {
 		     void *list_context);
 	/* A client got it. May be said again. */
 	void (*shown)(void *context, const char *user, const char *id);
-	/* Returns 1; 0 if the user has no such notice; -1 if not now. */
+	/* Only for what list() has just given. Returns 1; 0 if the user has no
+	   such notice; -1 if not now. */
 	int (*ack)(void *context, const char *user, const char *id);
 	/* A connection that was given to channel_http_accept() is closed. */
 	void (*closed)(void *context);

@@ -224,12 +224,18 @@ class Events:
                 return name, data
 
 
-def test_http(scratch):
-    cred = CredDovecot(scratch, cred_notify_channels="http")
+def listen(cred):
+    """The port of its channel http."""
     port = free_port()
     cred.dovecot.configure(
         "service cred-notify {\n  inet_listener http {\n"
         f"    port = {port}\n  }}\n}}")
+    return port
+
+
+def test_http(scratch):
+    cred = CredDovecot(scratch, cred_notify_channels="http")
+    port = listen(cred)
     for name in "anna", "berta":
         cred.dovecot.add_user(name)
     cred.start()
@@ -255,6 +261,28 @@ def test_http(scratch):
         said = [events.next() for _ in range(2)]
         assert ("gone", {"id": notice["id"]}) in said
         assert anna.notices() == []
+
+
+def test_http_ack_of_who_is_not_meant_any_more(scratch):
+    cred = CredDovecot(scratch, cred_notify_channels="http")
+    port = listen(cred)
+    holders(cred, ("berta", "carla"))
+    cred.start()
+    berta, carla = Http(port, "berta"), Http(port, "carla")
+    with cred.producer() as producer:
+        producer.trouble("info@example.org/work", label="Info")
+    wait_for(carla.notices, what="the notice")
+    [notice] = carla.notices()
+    cred.dovecot.users["carla"].fields = ()
+    cred.dovecot.add_user("dora")
+    cred.wait_userdb("carla", False)
+    assert carla.notices() == []
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        carla.open("/v1/ack", id=notice["id"])
+    assert refused.value.code == 404
+    assert cred.list()[0]["acked"] == "no"
+    berta.open("/v1/ack", id=notice["id"]).close()
+    assert cred.list()[0]["acked"] == "yes"
 
 
 @pytest.mark.parametrize("proxies,believed", (
