@@ -74,17 +74,28 @@ stream_notice(struct web_ask *ask, const struct channel_http_item *item)
  * Beginning
  */
 
-static bool stream_standing(struct web_ask *ask, const char *const *ids,
-			    unsigned int count)
+/* What is acknowledged is there to look up, not to be alerted to. */
+static bool item_is_acked(const struct channel_http_item *item)
+{
+	return item->notice->state.acked;
+}
+
+static bool
+stream_standing(struct web_ask *ask, const struct channel_http_item *items,
+		unsigned int count)
 {
 	string_t *json = t_str_new(256);
+	bool first = TRUE;
 	unsigned int i;
 
 	str_append(json, "{\"ids\":[");
 	for (i = 0; i < count; i++) {
-		if (i > 0)
+		if (item_is_acked(&items[i]))
+			continue;
+		if (!first)
 			str_append_c(json, ',');
-		notice_json_append_string(json, ids[i]);
+		first = FALSE;
+		notice_json_append_string(json, items[i].id);
 	}
 	str_append(json, "]}");
 	return stream_event(ask, "standing", NULL, json);
@@ -119,7 +130,7 @@ stream_begin_list(struct web_ask *ask, const struct channel_http_item *items,
 
 	for (i = 0; i < count; i++)
 		ids[i] = items[i].id;
-	if (!stream_standing(ask, ids, count))
+	if (!stream_standing(ask, items, count))
 		return;
 	i = http_ask_resume(ids, count, ask->last_id);
 	if (count - i > EVENTS_MAX)
@@ -127,6 +138,8 @@ stream_begin_list(struct web_ask *ask, const struct channel_http_item *items,
 	for (; i < count; i++) {
 		bool written;
 
+		if (item_is_acked(&items[i]))
+			continue;
 		T_BEGIN {
 			written = stream_notice(ask, &items[i]);
 		} T_END;

@@ -10,9 +10,10 @@
 
    GET /v1/notices   {"notices":[...],"total":n}, the newest ones, oldest first
    GET /v1/events    Server-Sent Events (HTML, 9.2): "standing", data
-		     {"ids":[...]} of all that stands, first; "notice" with an
-		     id, data as in /v1/notices; "gone", data {"id":"..."}.
-		     After Last-Event-ID (or ?last_event_id=) what came later.
+		     {"ids":[...]} of all that stands and is not acknowledged,
+		     first; "notice" with an id, data as in /v1/notices; "gone",
+		     data {"id":"..."}, also of what is acknowledged. After
+		     Last-Event-ID (or ?last_event_id=) what came later.
    POST /v1/token    {"token":"...","expires_in":secs}: stands for the login, as
 		     Authorization: Bearer, or as ?token=. Not for new ones.
    POST /v1/ack      {"id":"..."}, as application/json

@@ -364,7 +364,7 @@ service_plan(struct cred_service *service, struct outbox_item *item)
 	pool_t pool;
 
 	if (item_is_acked(service, item)) {
-		outbox_drop(service->outbox, item, ioloop_time);
+		outbox_ack(service->outbox, item, ioloop_time);
 		return;
 	}
 	if ((service->audience.channels & AUDIENCE_WEBHOOK) != 0) {

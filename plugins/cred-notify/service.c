@@ -109,7 +109,7 @@ bool cred_service_ack(struct cred_service *service,
 	item = outbox_find(service->outbox, state->incident);
 	if (item != NULL) {
 		cred_service_take_back(service, item);
-		outbox_drop(service->outbox, item, ioloop_time);
+		outbox_ack(service->outbox, item, ioloop_time);
 	}
 	return TRUE;
 }

@@ -637,6 +637,13 @@ def test_ack(web):
     assert web.wait("ack", "anna", "1.1")
     [notice] = ask(web.port, "/v1/notices", login=ANNA)[1]["notices"]
     assert notice["acked"] is True
+    for incident in (2, 3):
+        web.notice("anna", incident)
+    # it may still be where a stream goes on
+    for last, next_one in (("0.9", "2.1"), ("1.1", "2.1"), ("2.1", "3.1")):
+        with Events(web.port, ANNA, {"Last-Event-ID": last}) as events:
+            assert events.standing() == ["2.1", "3.1"]
+            assert events.next()[1] == next_one
 
 
 def test_ack_of_others(web):

@@ -263,6 +263,35 @@ def test_http(scratch):
         assert anna.notices() == []
 
 
+def test_http_ack(scratch):
+    """Everybody sees that it is known by now, and is not alerted any more."""
+    cred = CredDovecot(scratch, cred_notify_channels="http")
+    anna = Http(listen(cred), "anna")
+    cred.dovecot.add_user("anna")
+    cred.start()
+
+    def acked():
+        [notice] = anna.notices()
+        return notice["acked"]
+
+    with cred.producer() as producer:
+        producer.trouble("anna/work", owner="anna", label="At work")
+        wait_for(anna.notices, what="the notice")
+        assert acked() is False
+        cred.command("ack", "anna")
+        assert acked() is True
+        cred.kill()
+        assert acked() is True
+        with Events(anna) as events:
+            assert events.next() == ("standing", {"ids": []})
+            producer.connect()
+            producer.trouble("anna/club", owner="anna", label="Club")
+            # what is known is not said before it
+            name, notice = events.next()
+            assert name == "notice" and notice["label"] == "Club"
+        assert [one["acked"] for one in anna.notices()] == [True, False]
+
+
 def test_http_ack_of_who_is_not_meant_any_more(scratch):
     cred = CredDovecot(scratch, cred_notify_channels="http")
     port = listen(cred)

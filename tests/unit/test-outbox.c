@@ -115,7 +115,8 @@ START_TEST(outbox_recipients)
 	outbox_row_end(outbox, find(1, "anna", AUDIENCE_FLASH),
 		       JOURNAL_RESULT_TOLD, 0, START);
 	ck_assert_uint_eq(rows_of("anna"), 1);
-	outbox_drop(outbox, other, START);
+	outbox_ack(outbox, other, START);
+	ck_assert(other->notice.state.acked && !one->notice.state.acked);
 	ck_assert_uint_eq(rows_of("anna"), 0);
 	outbox_remove(outbox, &one);
 	ck_assert_uint_eq(rows_of("berta"), 0);

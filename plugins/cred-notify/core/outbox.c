@@ -321,10 +321,11 @@ void outbox_row_add(struct outbox *outbox, struct outbox_item *item,
 		item_row_new(outbox, item, recipient, channel)->time = now;
 }
 
-void outbox_drop(struct outbox *outbox, struct outbox_item *item, time_t now)
+void outbox_ack(struct outbox *outbox, struct outbox_item *item, time_t now)
 {
 	struct outbox_row *const *row;
 
+	item->notice.state.acked = TRUE;
 	item->planned = TRUE;
 	array_foreach(&item->rows, row) {
 		if ((*row)->result == JOURNAL_RESULT_WAITING && !(*row)->busy) {

@@ -78,8 +78,8 @@ void outbox_remove(struct outbox *outbox, struct outbox_item **item);
 /* Somebody is to be told, unless that is in there already. */
 void outbox_row_add(struct outbox *outbox, struct outbox_item *item,
 		    const char *recipient, unsigned int channel, time_t now);
-/* Nobody is to be told of it any more. */
-void outbox_drop(struct outbox *outbox, struct outbox_item *item, time_t now);
+/* It was acknowledged: nobody is to be told of it any more. */
+void outbox_ack(struct outbox *outbox, struct outbox_item *item, time_t now);
 
 /* A channel takes it. That is for the journal, too (outbox_row_entry()). */
 void outbox_row_begin(struct outbox_row *row);
