@@ -148,18 +148,6 @@ stream_begin_list(struct web_ask *ask, const struct channel_http_item *items,
 	}
 }
 
-static void
-stream_listed(const struct channel_http_item *items, unsigned int count,
-	      const char *error, void *context)
-{
-	struct web_ask *ask = context;
-
-	if (!web_listed(ask, error))
-		return;
-	stream_begin(ask);
-	stream_begin_list(ask, items, count);
-}
-
 static unsigned int streams_of_user(struct channel_http *http, const char *user)
 {
 	struct web_ask *ask;
@@ -170,6 +158,32 @@ static unsigned int streams_of_user(struct channel_http *http, const char *user)
 			count++;
 	}
 	return count;
+}
+
+/* Returns TRUE if too many are open: then that was the answer. */
+static bool stream_is_refused(struct web_ask *ask)
+{
+	const struct channel_http_settings *set = &ask->http->set;
+
+	if (ask->http->streams_count < set->max_streams &&
+	    streams_of_user(ask->http, ask->user) < set->max_streams_per_user)
+		return FALSE;
+	web_refuse(ask, 503, "Service Unavailable",
+		   "too many streams are open");
+	return TRUE;
+}
+
+static void
+stream_listed(const struct channel_http_item *items, unsigned int count,
+	      const char *error, void *context)
+{
+	struct web_ask *ask = context;
+
+	/* others may have begun while this one waited */
+	if (!web_listed(ask, error) || stream_is_refused(ask))
+		return;
+	stream_begin(ask);
+	stream_begin_list(ask, items, count);
 }
 
 static const char *stream_last_id(struct web_ask *ask)
@@ -188,15 +202,8 @@ static const char *stream_last_id(struct web_ask *ask)
 
 void web_stream_start(struct web_ask *ask)
 {
-	const struct channel_http_settings *set = &ask->http->set;
-
-	if (ask->http->streams_count >= set->max_streams ||
-	    streams_of_user(ask->http, ask->user) >=
-	    set->max_streams_per_user) {
-		web_refuse(ask, 503, "Service Unavailable",
-			   "too many streams are open");
+	if (stream_is_refused(ask))
 		return;
-	}
 	ask->last_id = i_strdup(stream_last_id(ask));
 	web_list(ask, stream_listed);
 }

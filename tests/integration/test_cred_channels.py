@@ -865,6 +865,28 @@ def test_streams_are_bounded(dovecot):
                 assert ask(web.port, "/v1/notices", login=BERT)[0] == 200
 
 
+def test_streams_asked_for_at_once_are_bounded(dovecot):
+    with Channels(http="yes", auth=dovecot.socket("auth-client"),
+                  max_streams=3, per_user=2) as web:
+        wait_for(lambda: ask(web.port, "/v1/notices", login=ANNA)[0] == 200)
+        web.do("list", "later")
+        said = []
+        threads = [threading.Thread(target=lambda login=login: said.append(
+            Events(web.port, login))) for login in (ANNA, ANNA, ANNA, BERT,
+                                                    BERT)]
+        for thread in threads:
+            thread.start()
+        web.wait("listing", "anna", count=3)
+        web.wait("listing", "bert", count=2)
+        web.do("drop")
+        for thread in threads:
+            thread.join()
+        assert sorted(events.status for events in said) == [
+            200, 200, 200, 503, 503]
+        for events in said:
+            events.close()
+
+
 def test_slow_readers_are_dropped(dovecot):
     with Channels(http="yes", auth=dovecot.socket("auth-client"),
                   buffer=16384) as web:
