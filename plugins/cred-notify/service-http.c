@@ -180,7 +180,8 @@ bool cred_service_http_accept(struct cred_service *service,
 	return TRUE;
 }
 
-/* The end of a trouble is for those who look on: it does not stand. */
+/* The end of a trouble is for those who look on: it does not stand. Who was
+   shown it has said so already. */
 void cred_service_http_tell(struct cred_service *service,
 			    struct outbox_item *item,
 			    const struct audience_user *user)
@@ -190,15 +191,13 @@ void cred_service_http_tell(struct cred_service *service,
 		.id = cred_service_id(&item->notice),
 		.language = user->language,
 	};
-	unsigned int count;
+	struct outbox_row *row;
 
 	outbox_row_add(service->outbox, item, user->name, AUDIENCE_HTTP,
 		       ioloop_time);
-	count = channel_http_push(service->http, user->name, &pushed);
-	if (item->notice.kind == NOTICE_KIND_RECOVERY) {
-		cred_service_row_end(service, http_row(service, item,
-						       user->name),
-				     count > 0 ? JOURNAL_RESULT_TOLD :
-				     JOURNAL_RESULT_DROPPED);
-	}
+	(void)channel_http_push(service->http, user->name, &pushed);
+	row = http_row(service, item, user->name);
+	if (item->notice.kind == NOTICE_KIND_RECOVERY &&
+	    row->result == JOURNAL_RESULT_WAITING)
+		cred_service_row_end(service, row, JOURNAL_RESULT_DROPPED);
 }

@@ -261,6 +261,8 @@ def test_http(scratch):
         said = [events.next() for _ in range(2)]
         assert ("gone", {"id": notice["id"]}) in said
         assert anna.notices() == []
+        stat = cred.stat()
+        assert (stat["told"], stat["dropped"]) == (1, 0)
 
 
 def test_http_ack(scratch):
