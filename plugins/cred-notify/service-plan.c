@@ -252,12 +252,24 @@ plan_find(struct service_plan *plan, struct outbox_item *item,
  */
 
 /* Who was told, and those who came later, are told once. */
-static bool
-item_has_row(struct cred_service *service, const struct outbox_item *item,
-	     const char *user, unsigned int channel)
+static const struct outbox_row *
+item_row(struct cred_service *service, const struct outbox_item *item,
+	 const char *user, unsigned int channel)
 {
 	return outbox_row_find(service->outbox, item->notice.state.incident,
-			       item->notice.state.said, user, channel) != NULL;
+			       item->notice.state.said, user, channel);
+}
+
+/* A session has shown it, while it was open or after its login. */
+static bool
+item_was_shown(struct cred_service *service, const struct outbox_item *item,
+	       const char *user)
+{
+	const struct outbox_row *flash =
+		item_row(service, item, user, AUDIENCE_FLASH);
+
+	return item_row(service, item, user, AUDIENCE_LIVE) != NULL ||
+		(flash != NULL && flash->result == JOURNAL_RESULT_TOLD);
 }
 
 static void
@@ -290,10 +302,10 @@ target_tell(struct cred_service *service, struct outbox_item *item,
 		}
 	}
 	if ((target->tells & AUDIENCE_LIVE) != 0 &&
-	    !item_has_row(service, item, user->name, AUDIENCE_LIVE))
+	    !item_was_shown(service, item, user->name))
 		target_tell_live(service, item, user);
 	if ((target->tells & AUDIENCE_HTTP) != 0 &&
-	    !item_has_row(service, item, user->name, AUDIENCE_HTTP))
+	    item_row(service, item, user->name, AUDIENCE_HTTP) == NULL)
 		cred_service_http_tell(service, item, user);
 }
 

@@ -645,6 +645,36 @@ def test_what_was_told_stays_told(cred, how):
     cred.wait_mails("anna", 2)
 
 
+def test_sessions_are_back_before_userdb(scratch):
+    """What one session has shown before a restart is not news for others."""
+    cred = CredDovecot(scratch, cred_notify_channels="flash live")
+    cred.dovecot.add_user("anna")
+    cred.start()
+    with cred.producer() as producer:
+        producer.trouble("anna/work", owner="anna", label="At work")
+    with Session(cred.dovecot) as session:
+        assert "At work" in session.alert()
+        cred.wait_stat(told=1)
+    cred.dovecot.log.allow("userdb: lookup failed: auth does not answer")
+    with Session(cred.dovecot) as session:
+        tag = session.idle()
+        cred.wait_stat(sessions=1)
+        pids = cred.dovecot.pids("auth")
+        for pid in pids:
+            cred.dovecot.kill(pid, signal.SIGSTOP)
+        try:
+            cred.kill()
+            cred.wait_stat(lookups_failed=1)
+        finally:
+            for pid in pids:
+                cred.dovecot.kill(pid, signal.SIGCONT)
+        cred.wait_stat(sessions=1)
+        wait_for(lambda: cred.stat()["notices-unplanned"] == 0,
+                 what="userdb to be asked again")
+        session.done(tag)
+        assert session.alerts() == []
+
+
 def test_said_twice_counts_once(cred):
     """Who was not acknowledged says it again, and it is known by its id."""
     cred.start()
