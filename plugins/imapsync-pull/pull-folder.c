@@ -14,6 +14,10 @@
 /* a storage that had to rebuild its index after a crash refuses one commit */
 #define MAX_ATTEMPTS 3
 #define MAX_DROP_ROUNDS 5
+/* so many messages of a stretch stand for all of it */
+#define SAMPLE_MESSAGES 10
+/* what the server cannot give for so long it cannot give at all */
+#define REFUSED_MAX_SECS (3*24*3600)
 
 static int folder_failed(struct pull_folder *folder)
 {
@@ -231,27 +235,57 @@ folder_adopt_guids(struct pull_folder *folder,
 	return ret;
 }
 
-static int folder_quarantine(struct pull_folder *folder, uint32_t uid,
-			     const char *reason)
+/* Sets since_r to when it was refused first, 0 if it never was. */
+static int folder_refused_since(struct pull_folder *folder, uint32_t uid,
+				time_t *since_r)
 {
-	const struct sync_step *step = folder_find_step(folder, uid);
+	struct state_message row;
 
-	folder->pull->result.counts.failed++;
-	pull_set_error(folder->pull, REPLY_CLASS_MESSAGE, folder->name,
-		       t_strdup_printf("UID %u: %s", uid, reason));
-	return pull_store_settle(folder, step->message,
-				 SYNC_KNOWN_QUARANTINED, reason);
+	*since_r = 0;
+	if (state_db_message_get(folder->pull->db, folder->pool,
+				 folder->state.id, uid, &row) < 0)
+		return pull_db_failed(folder->pull);
+	*since_r = row.refused_since;
+	return 0;
 }
 
+/* A fault that passes gets its time, so that it costs no mail, and an end to
+   it: a message to be asked for again is a folder to be listed again. */
+static int folder_refused(struct pull_folder *folder, uint32_t uid,
+			  const char *reason, bool passing)
+{
+	const struct sync_message *message =
+		folder_find_step(folder, uid)->message;
+	struct pull *pull = folder->pull;
+	time_t since;
+
+	if (folder_refused_since(folder, uid, &since) < 0)
+		return -1;
+	if (folder->attempt == 1 || since == 0)
+		pull->result.counts.failed++;
+	pull_set_error(pull, REPLY_CLASS_MESSAGE, folder->name,
+		       t_strdup_printf("UID %u: %s", uid, reason));
+	if (since == 0)
+		since = pull->now;
+	if (!passing || pull->now - since >= REFUSED_MAX_SECS) {
+		return pull_store_settle(folder, message,
+					 SYNC_KNOWN_QUARANTINED, reason);
+	}
+	folder->held = TRUE;
+	return pull_store_refused(folder, message, since, reason);
+}
+
+/* alone: the server gives what comes behind it */
 static int
-folder_item_result(struct pull_folder *folder, const struct source_item *item)
+folder_item_result(struct pull_folder *folder, const struct source_item *item,
+		   bool alone)
 {
 	switch (item->result) {
 	case SOURCE_ITEM_RECEIVED:
 		return 0;
 	case SOURCE_ITEM_NO_BODY:
-		return folder_quarantine(folder, item->uid,
-			"the server answers without the message");
+		return folder_refused(folder, item->uid,
+			"the server answers without the message", !alone);
 	case SOURCE_ITEM_TOO_LARGE:
 		folder->pull->result.counts.skipped++;
 		return pull_store_settle(folder,
@@ -264,34 +298,102 @@ folder_item_result(struct pull_folder *folder, const struct source_item *item)
 			folder->held = TRUE;
 			return 0;
 		}
-		return folder_quarantine(folder, item->uid, item->refusal);
+		return folder_refused(folder, item->uid, item->refusal,
+				      item->passing || !alone);
 	}
 	i_unreached();
 }
 
-/* One bad message spoils the command it is in: ask for each that did not come
-   alone. */
+static bool item_is_given(const struct source_item *item)
+{
+	return item->result == SOURCE_ITEM_RECEIVED ||
+		item->result == SOURCE_ITEM_TOO_LARGE;
+}
+
+/* Index behind the last one given, 0 if none was. */
+static unsigned int items_given_end(const ARRAY_TYPE(source_item) *items)
+{
+	unsigned int end;
+
+	for (end = array_count(items); end > 0; end--) {
+		if (item_is_given(array_idx(items, end - 1)))
+			break;
+	}
+	return end;
+}
+
 static int
 folder_fetch_again(struct pull_folder *folder, struct source_item *item)
 {
 	item->refusal = NULL;
+	item->passing = FALSE;
 	if (source_imap_fetch(folder->pull->source, folder->pool, item, 1,
 			      folder_message_callback, folder) < 0)
 		return folder_failed(folder);
 	return 0;
 }
 
+/* Returns 1 if the message is refused and was not before, 0 if not, or -1. */
+static int
+folder_fetch_sample(struct pull_folder *folder, struct source_item *item)
+{
+	time_t since;
+
+	if (folder_refused_since(folder, item->uid, &since) < 0 ||
+	    folder_fetch_again(folder, item) < 0)
+		return -1;
+	if (since != 0 || item_is_given(item))
+		return 0;
+	return item->result == SOURCE_ITEM_NO_BODY || item->refusal != NULL ?
+		1 : 0;
+}
+
+/* Where nothing came at all, the folder may be out of order and not the
+   messages. Before each of them is asked for, some are, from all over the
+   stretch: if those are refused too, the next run asks, and nothing is written
+   of any of them. */
+static int folder_fetch_samples(struct pull_folder *folder,
+				ARRAY_TYPE(source_item) *items)
+{
+	unsigned int i, count;
+	struct source_item *item, *list = array_get_modifiable(items, &count);
+	int ret;
+
+	if (count < SAMPLE_MESSAGES || items_given_end(items) > 0)
+		return 0;
+	for (i = 0; i < SAMPLE_MESSAGES; i++) {
+		item = &list[(count - 1) * i / (SAMPLE_MESSAGES - 1)];
+		ret = folder_fetch_sample(folder, item);
+		if (ret <= 0)
+			return ret;
+	}
+	pull_set_error(folder->pull, REPLY_CLASS_FOLDER, folder->name,
+		t_strdup_printf("none of %u messages can be had: %s", count,
+				item->refusal != NULL ? item->refusal :
+				"the server answers without them"));
+	return -1;
+}
+
+/* One bad message spoils the command it is in: ask for each that did not come
+   alone. */
 static int folder_fetch_alone(struct pull_folder *folder,
 			      ARRAY_TYPE(source_item) *items)
 {
 	struct source_item *item;
+	unsigned int given_end;
 
+	if (folder_fetch_samples(folder, items) < 0)
+		return -1;
 	array_foreach_modifiable(items, item) {
 		if ((item->result == SOURCE_ITEM_MISSING ||
 		     item->result == SOURCE_ITEM_NO_BODY) &&
 		    folder_fetch_again(folder, item) < 0)
 			return -1;
-		if (folder_item_result(folder, item) < 0)
+	}
+	given_end = items_given_end(items);
+	array_foreach_modifiable(items, item) {
+		if (folder_item_result(folder, item,
+				array_foreach_idx(items, item) < given_end) < 0)
 			return -1;
 	}
 	return 0;

@@ -139,6 +139,10 @@ int pull_store_commit(struct pull *pull);
 int pull_store_settle(struct pull_folder *folder,
 		      const struct sync_message *message,
 		      enum sync_known_state state, const char *reason);
+/* ... or that is to be asked for again, having been refused since then. */
+int pull_store_refused(struct pull_folder *folder,
+		       const struct sync_message *message,
+		       time_t refused_since, const char *reason);
 /* ... or found to be here already. */
 int pull_store_adopt(struct pull_folder *folder,
 		     const struct sync_message *message,

@@ -102,6 +102,18 @@ int pull_store_settle(struct pull_folder *folder,
 	return pull_store_row(folder->pull, folder->state.id, &row);
 }
 
+int pull_store_refused(struct pull_folder *folder,
+		       const struct sync_message *message,
+		       time_t refused_since, const char *reason)
+{
+	struct state_message row;
+
+	pull_row_init(message, SYNC_KNOWN_REFUSED, &row);
+	row.reason = reason;
+	row.refused_since = refused_since;
+	return pull_store_row(folder->pull, folder->state.id, &row);
+}
+
 int pull_store_adopt(struct pull_folder *folder,
 		     const struct sync_message *message,
 		     const struct local_mail *mail, const unsigned char *hash)

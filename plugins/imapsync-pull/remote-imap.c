@@ -359,6 +359,7 @@ void remote_imap_class_reply(struct remote_imap *client, enum reply_step step,
 	error_r->class = reply_class_get(&reply, &advice);
 	error_r->wait_secs = advice.wait_secs;
 	error_r->hint = advice.hint;
+	error_r->passing = advice.passing;
 	if (error_r->class == REPLY_CLASS_OK)
 		error_r->class = REPLY_CLASS_SERVER;
 

@@ -81,6 +81,8 @@ struct remote_imap_error {
 	unsigned int wait_secs;
 	/* what the owner must do */
 	enum reply_hint hint;
+	/* of class folder or message: may come right by itself */
+	bool passing;
 };
 
 enum imap_reply_status {

@@ -821,8 +821,10 @@ source_batch_refused(struct source_batch *batch,
 	if (source->items == NULL)
 		return;
 	text = p_strdup(source->pool, reply->error->text);
-	for (i = batch->first; i < batch->end; i++)
+	for (i = batch->first; i < batch->end; i++) {
 		source->items[i].refusal = text;
+		source->items[i].passing = reply->error->passing;
+	}
 }
 
 static void source_batch_reply(const struct remote_imap_reply *reply,

@@ -103,6 +103,8 @@ struct source_item {
 	enum source_item_result result;
 	/* the server said NO or BAD to the command it was in; printable */
 	const char *refusal;
+	/* ... in words that let hope for another time */
+	bool passing;
 };
 ARRAY_DEFINE_TYPE(source_item, struct source_item);
 

@@ -395,6 +395,19 @@ state_db_read_hash(sqlite3_stmt *stmt, int column,
 	message->has_hash = TRUE;
 }
 
+/* What is refused has no mail, but a time. */
+static void
+state_db_read_local_uid(sqlite3_stmt *stmt, int column,
+			struct state_message *message)
+{
+	int64_t value = sqlite3_column_int64(stmt, column);
+
+	if (message->state == SYNC_KNOWN_REFUSED)
+		message->refused_since = value;
+	else
+		message->local_uid = value;
+}
+
 int state_db_message_get(struct state_db *db, pool_t pool, int64_t folder_id,
 			 uint32_t uid, struct state_message *message_r)
 {
@@ -417,7 +430,7 @@ int state_db_message_get(struct state_db *db, pool_t pool, int64_t folder_id,
 		state_db_read_hash(stmt, 4, message_r);
 		message_r->mailbox = sqlite_file_text(pool, stmt, 5);
 		message_r->guid = sqlite_file_text(pool, stmt, 6);
-		message_r->local_uid = sqlite3_column_int64(stmt, 7);
+		state_db_read_local_uid(stmt, 7, message_r);
 		message_r->reason = sqlite_file_text(pool, stmt, 8);
 	}
 	(void)sqlite3_reset(stmt);
@@ -443,7 +456,9 @@ int state_db_message_put(struct state_db *db, int64_t folder_id,
 	}
 	sqlite_file_bind_text(stmt, 8, message->mailbox);
 	sqlite_file_bind_text(stmt, 9, message->guid);
-	(void)sqlite3_bind_int64(stmt, 10, message->local_uid);
+	(void)sqlite3_bind_int64(stmt, 10,
+		message->state == SYNC_KNOWN_REFUSED ?
+		message->refused_since : (int64_t)message->local_uid);
 	sqlite_file_bind_text(stmt, 11, message->reason);
 	return sqlite_file_run(stmt);
 }

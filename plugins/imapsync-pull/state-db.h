@@ -40,7 +40,9 @@ struct state_message {
 	   guid = the user's script discarded it; 0 = UID not known */
 	const char *mailbox, *guid;
 	uint32_t local_uid;
-	/* why it is quarantined, printable; NULL otherwise */
+	/* of SYNC_KNOWN_REFUSED alone, which is nowhere here */
+	time_t refused_since;
+	/* why it is quarantined or refused, printable; NULL otherwise */
 	const char *reason;
 };
 

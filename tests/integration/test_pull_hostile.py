@@ -1,9 +1,11 @@
 """Pulls from a server that stalls, lies and hangs up: what can be had comes,
 once; the rest is told, and comes when the server has come to its senses."""
 
+import contextlib
 import dataclasses
 import os
 import re
+import sqlite3
 import threading
 import time
 
@@ -177,30 +179,146 @@ def inbox_size(server):
     return len(server.mailboxes["INBOX"].messages)
 
 
-@pytest.mark.parametrize("reply", ["NO [SERVERBUG] one is broken",
-                                   "BAD cannot"])
-def test_h78_one_message_spoils_its_batch(bob, reply):
-    """The others come; it is told, not tried again by every run, and by
-    --full once it can be had."""
+def refuse_body(reply, uid=None):
+    """A hook: no body of the INBOX, or not this one, can be had."""
     status, text = reply.split(" ", 1)
 
-    def refuse(session, tag, args):
-        if not is_body_fetch(args) or 2 not in uids_of(args) or \
-                session.selected.name != "INBOX":
+    def hook(session, tag, args):
+        if not is_body_fetch(args) or session.selected.name != "INBOX" or \
+                (uid is not None and uid not in uids_of(args)):
             return False
         session.reply(tag, status, text)
         return True
+    return hook
+
+
+def refused_days_ago(account, days):
+    """As if what is refused had been so for some time."""
+    path = os.path.join(account.state_dir, account.source_id() + ".sqlite")
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        assert db.execute("UPDATE message SET local_uid = local_uid - ?"
+                          " WHERE state = 6", (days * 86400,)).rowcount > 0
+
+
+@pytest.mark.parametrize("uid", [1, 2])
+@pytest.mark.parametrize("reply", ["NO [CANNOT] one is broken",
+                                   "BAD cannot"])
+def test_h78_one_message_spoils_its_batch(bob, reply, uid):
+    """The others come; it is told, not tried again by every run, and by
+    --full once it can be had."""
     with serve() as server:
-        server.on("UID FETCH", refuse)
+        server.on("UID FETCH", refuse_body(reply, uid))
         account = make_account(bob, server)
         run = account.run(code=EX_TEMPFAIL)
         assert run.counts("status", "class", "new", "failed") == \
             ("partial", "message", 11, 1), str(run)
-        assert re.search("INBOX.*UID 2", run.error), run.error
+        assert re.search(f"INBOX.*UID {uid}", run.error), run.error
         account.idle_run()
         server._hooks.clear()
         account.idle_run()
         assert account.run("--full").new == 1
+        assert_same(wanted(server), account.snapshot(), order=False)
+
+
+PASSING = ["NO [SERVERBUG] Internal error occurred", "NO [INUSE] locked",
+           "NO Server error - Please try again later"]
+
+
+@pytest.mark.parametrize("reply", PASSING)
+def test_one_message_refused_for_now(bob, reply):
+    """The others come, and the run after the fault brings it."""
+    with serve() as server:
+        server.on("UID FETCH", refuse_body(reply, 2))
+        account = make_account(bob, server)
+        for new in (11, 0):
+            run = account.run(code=EX_TEMPFAIL)
+            assert run.counts("class", "new", "failed") == \
+                ("message", new, 1), str(run)
+            assert re.search("INBOX.*UID 2", run.error), run.error
+        server._hooks.clear()
+        assert account.run().new == 1
+        assert_same(wanted(server), account.snapshot(), order=False)
+        account.idle_run()
+
+
+def test_one_message_refused_for_now_and_ever(bob):
+    """Some day that is enough, and runs cost nothing again."""
+    with serve() as server:
+        server.on("UID FETCH", refuse_body(PASSING[0], 2))
+        account = make_account(bob, server)
+        account.run(code=EX_TEMPFAIL)
+        refused_days_ago(account, 2)
+        account.run(code=EX_TEMPFAIL)
+        refused_days_ago(account, 2)
+        account.run(code=EX_TEMPFAIL)
+        # sees that nothing is left to do
+        account.idle_run()
+        fetches = sum("FETCH" in line for line in sum(server.log, []))
+        account.idle_run()
+        assert sum("FETCH" in line
+                   for line in sum(server.log, [])) == fetches
+
+
+@pytest.mark.parametrize("count", [12, 60])
+@pytest.mark.parametrize("reply", PASSING + ["NO no", "BAD no"])
+def test_all_messages_refused_for_a_while(bob, reply, count):
+    """A fault of the server costs no mail, however few or many messages it
+    refuses meanwhile, and in whatever words; nor is each of many asked for."""
+    with serve(count) as server:
+        server.on("UID FETCH", refuse_body(reply))
+        account = make_account(bob, server)
+        for _ in range(2):
+            run = account.run(code=EX_TEMPFAIL)
+            assert re.search("INBOX.*" + reply.rsplit(" ", 1)[1], run.error)
+            asked = [line for line in server.log[-1]
+                     if "BODY.PEEK[]" in line]
+            assert len(asked) < 20, asked
+        server._hooks.clear()
+        account.run()
+        assert_same(wanted(server), account.snapshot(), order=False)
+        account.idle_run()
+
+
+def test_all_messages_refused_from_one_on(bob):
+    """Nor does a fault that begins amid a folder."""
+    begun = []
+
+    def give_some(session, tag, args):
+        if is_body_fetch(args) and session.selected.name == "INBOX" and \
+                not begun:
+            begun.append(True)
+            for uid in sorted(uids_of(args))[:5]:
+                session.send_message(uid, session.selected.message(uid),
+                                     ["UID", "BODY[]"])
+        return refuse_body("BAD no")(session, tag, args)
+    with serve(60) as server:
+        server.on("UID FETCH", give_some)
+        account = make_account(bob, server)
+        run = account.run(code=EX_TEMPFAIL)
+        assert run.new == 60 - inbox_size(server) + 5, str(run)
+        server._hooks.clear()
+        account.run()
+        assert_same(wanted(server), account.snapshot(), order=False)
+        account.idle_run()
+
+
+def test_many_bad_messages_stop_no_other(bob):
+    """As many in a row as would do for a server that is out of order, and
+    what comes behind them; then they alone are left to ask for."""
+    with serve(60) as server:
+        bad = range(1, 13)
+
+        def refuse(session, tag, args):
+            return bool(is_body_fetch(args) and uids_of(args) & set(bad)) \
+                and refuse_body(PASSING[0])(session, tag, args)
+        server.on("UID FETCH", refuse)
+        account = make_account(bob, server)
+        for new in (48, 0):
+            run = account.run(code=EX_TEMPFAIL)
+            assert run.counts("class", "new", "failed") == \
+                ("message", new, 12), str(run)
+        server._hooks.clear()
+        assert account.run().new == 12
         assert_same(wanted(server), account.snapshot(), order=False)
 
 

@@ -326,6 +326,41 @@ START_TEST(reply_never_credential)
 }
 END_TEST
 
+/* One that reaches no further than its message or folder tells whether it is
+   for good. */
+START_TEST(reply_passing)
+{
+	struct reply reply = {
+		.step = FETCH, .status = "NO", .text = "failed",
+	};
+	struct reply_advice advice;
+
+	(void)reply_class_get(&reply, &advice);
+	ck_assert(!advice.passing);
+	reply.code = "SERVERBUG";
+	(void)reply_class_get(&reply, &advice);
+	ck_assert(advice.passing);
+	reply.step = SELECT;
+	(void)reply_class_get(&reply, &advice);
+	ck_assert(advice.passing);
+	/* of the server itself */
+	reply.step = LOGIN;
+	(void)reply_class_get(&reply, &advice);
+	ck_assert(!advice.passing);
+	reply.step = FETCH;
+	reply.status = "BYE";
+	(void)reply_class_get(&reply, &advice);
+	ck_assert(!advice.passing);
+	reply.status = "NO";
+	reply.code = "CANNOT";
+	(void)reply_class_get(&reply, &advice);
+	ck_assert(!advice.passing);
+	reply.text = "Please try again later";
+	(void)reply_class_get(&reply, &advice);
+	ck_assert(advice.passing);
+}
+END_TEST
+
 START_TEST(reply_token)
 {
 	struct reply reply = {
@@ -456,6 +491,7 @@ int main(void)
 	tcase_add_loop_test(tc, reply_order, 0, N_ELEMENTS(order_cases));
 	tcase_add_loop_test(tc, reply_never_credential, 0,
 			    N_ELEMENTS(temporary_cases));
+	tcase_add_test(tc, reply_passing);
 	tcase_add_test(tc, reply_token);
 	tcase_add_loop_test(tc, reply_wait, 0, N_ELEMENTS(waits));
 	tcase_add_loop_test(tc, reply_names, 0, N_ELEMENTS(classes));

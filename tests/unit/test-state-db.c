@@ -150,6 +150,27 @@ START_TEST(message_round_trip)
 }
 END_TEST
 
+/* It has a time and no mail: nothing that looks for mail finds it. */
+START_TEST(refused_message)
+{
+	struct state_message message = {
+		.uid = 5, .state = SYNC_KNOWN_REFUSED, .reason = "not now",
+		.refused_since = 1700000000000,
+	};
+	struct state_db *db = open_db(STATE_DB_NEW);
+	int64_t id = add_folder(db, "INBOX");
+
+	ck_assert_int_eq(state_db_message_put(db, id, &message), 0);
+	ck_assert_int_eq(state_db_forget_from_local_uid(db, id, 1), 0);
+	ck_assert_int_eq(state_db_message_get(db, pool, id, 5, &message), 1);
+	ck_assert_int_eq(message.state, SYNC_KNOWN_REFUSED);
+	ck_assert(message.refused_since == 1700000000000);
+	ck_assert_uint_eq(message.local_uid, 0);
+	ck_assert_str_eq(message.reason, "not now");
+	state_db_close(&db);
+}
+END_TEST
+
 /* What was not committed was never there. */
 START_TEST(close_rolls_back)
 {
@@ -283,6 +304,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, folder_round_trip);
 	tcase_add_test(tc, message_round_trip);
+	tcase_add_test(tc, refused_message);
 	tcase_add_test(tc, close_rolls_back);
 	tcase_add_test(tc, former_messages);
 	tcase_add_test(tc, lost_messages);

@@ -539,6 +539,9 @@ START_TEST(sync_known_states)
 	ck_assert_ptr_null(plan_one(&message, &known));
 	policy.full = FALSE;
 
+	known.state = SYNC_KNOWN_REFUSED;
+	ck_assert_int_eq(plan_one(&message, &known)->kind, SYNC_STEP_FETCH);
+
 	known.state = SYNC_KNOWN_TOO_LARGE;
 	message.size = 1001;
 	ck_assert_ptr_null(plan_one(&message, &known));
@@ -578,6 +581,7 @@ START_TEST(sync_gone)
 	static const enum sync_known_state states[] = {
 		SYNC_KNOWN_DONE, SYNC_KNOWN_TOO_LARGE, SYNC_KNOWN_HANDED_OVER,
 		SYNC_KNOWN_QUARANTINED, SYNC_KNOWN_SKIPPED,
+		SYNC_KNOWN_REFUSED,
 	};
 	struct sync_known known = known_of(5, states[_i]);
 	struct sync_visit visit = visit_of(1);
@@ -1081,7 +1085,7 @@ int main(void)
 	tcase_add_loop_test(tc, sync_flag_change, 0,
 			    N_ELEMENTS(flag_changes));
 	tcase_add_test(tc, sync_known_states);
-	tcase_add_loop_test(tc, sync_gone, 0, 5);
+	tcase_add_loop_test(tc, sync_gone, 0, 6);
 	tcase_add_loop_test(tc, sync_order, 0, N_ELEMENTS(orders));
 	tcase_add_loop_test(tc, sync_guard, 0, N_ELEMENTS(guards));
 	tcase_add_test(tc, sync_guid);

@@ -338,6 +338,8 @@ enum reply_class reply_class_get(const struct reply *reply,
 		advice_r->hint = rule->hint;
 	} else {
 		class = reply_class_by_step(reply);
+		advice_r->passing = rule != NULL && rule->narrow &&
+			reply_class_is_contained(class);
 	}
 	/* a token is refreshed once before anybody is bothered */
 	if (class == REPLY_CLASS_CREDENTIAL && reply->token_login) {

@@ -68,6 +68,9 @@ struct reply_advice {
 	/* what the server asked to wait, 0 = it did not, at most a day */
 	unsigned int wait_secs;
 	enum reply_hint hint;
+	/* the class is folder or message, and the words are those of a fault
+	   that passes */
+	bool passing;
 };
 
 /* Order: temporary codes, temporary texts, whatever was said before the

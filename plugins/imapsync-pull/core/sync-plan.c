@@ -341,6 +341,9 @@ sync_plan_known(struct sync_stretch *stretch,
 	case SYNC_KNOWN_QUARANTINED:
 		again = stretch->policy->full;
 		break;
+	case SYNC_KNOWN_REFUSED:
+		again = TRUE;
+		break;
 	case SYNC_KNOWN_SKIPPED:
 		again = sync_is_unwanted(stretch, known->flags) &&
 			!sync_is_unwanted(stretch, message->flags);

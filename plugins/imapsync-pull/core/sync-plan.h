@@ -121,6 +121,8 @@ enum sync_known_state {
 	   must be stored with it: one left out for \Deleted or seen is taken
 	   up again when that flag is gone. */
 	SYNC_KNOWN_SKIPPED = 5,
+	/* refused, perhaps not for good: asked for in every look at it */
+	SYNC_KNOWN_REFUSED = 6,
 };
 
 /* One message as the state knows it. */
