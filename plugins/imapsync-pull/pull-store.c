@@ -365,43 +365,53 @@ pull_sink_message(struct pull_folder *folder, const struct sync_step *step,
 	return message;
 }
 
-/* Was the content here before under another name? */
-static bool pull_adopt_content(struct pull_folder *folder,
-			       const struct sync_step *step,
-			       struct spool *spool)
+/* Was it here before the UIDVALIDITY changed? Returns 1, 0 or -1. */
+static int pull_adopt_former(struct pull_folder *folder,
+			     const struct sync_step *step, struct spool *spool)
 {
 	struct pull *pull = folder->pull;
 	struct state_message former;
 	struct local_mail mail;
 	int ret;
 
+	ret = state_db_former_take(pull->db, folder->pool, folder->state.id,
+				   step->message->size, spool_hash(spool),
+				   &former);
+	if (ret < 0)
+		return pull_db_failed(pull);
+	if (ret == 0)
+		return 0;
+	mail.guid = former.guid;
+	mail.uid = former.local_uid;
+	return pull_store_adopt(folder, step->message, &mail,
+				spool_hash(spool)) < 0 ? -1 : 1;
+}
+
+/* Was the content here before under another name? Returns 1, 0 or -1. */
+static int pull_adopt_content(struct pull_folder *folder,
+			      const struct sync_step *step,
+			      struct spool *spool)
+{
+	struct local_mail mail;
+	int ret;
+
 	if (folder->has_former) {
-		ret = state_db_former_take(pull->db, folder->pool,
-					   folder->state.id,
-					   step->message->size,
-					   spool_hash(spool), &former);
-		if (ret < 0)
-			(void)pull_db_failed(pull);
-		if (ret != 0) {
-			mail.guid = former.guid;
-			mail.uid = former.local_uid;
-			return pull_store_adopt(folder, step->message, &mail,
-						spool_hash(spool)) == 0;
-		}
+		ret = pull_adopt_former(folder, step, spool);
+		if (ret != 0)
+			return ret;
 	}
 	if (!folder->reconcile || pull_is_leftover(folder, step->uid))
-		return FALSE;
+		return 0;
 	if (local_folder_take_content(folder->local, spool_crlf_size(spool),
 				      spool_hash(spool), &mail)) {
-		(void)pull_store_adopt(folder, step->message, &mail,
-				       spool_hash(spool));
-		return TRUE;
+		return pull_store_adopt(folder, step->message, &mail,
+					spool_hash(spool)) < 0 ? -1 : 1;
 	}
 	/* one that has its GUID and not its content was cut off by a power
 	   failure */
 	local_folder_drop_guid(folder->local, pull_message_guid(folder,
 								step->uid));
-	return FALSE;
+	return 0;
 }
 
 /* Several lmtp processes that make the same mailbox at once get in each other's
@@ -426,10 +436,16 @@ void pull_store_message(struct pull_folder *folder,
 	struct pull *pull = folder->pull;
 	struct sink *sink =
 		step->via == SYNC_VIA_DIRECT ? pull->direct : pull->lmtp;
+	int ret = pull_adopt_content(folder, step, spool);
 
-	if (pull_adopt_content(folder, step, spool)) {
+	if (ret != 0) {
 		spool_unref(&spool);
-		pull_progress(folder);
+		if (ret > 0)
+			pull_progress(folder);
+		else {
+			pull->sink_stopped = TRUE;
+			io_loop_stop(current_ioloop);
+		}
 		return;
 	}
 	if (sink == pull->lmtp)

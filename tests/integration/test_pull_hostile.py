@@ -514,6 +514,40 @@ def test_h55_uids_twice_or_falling(bob):
         assert_same(wanted(server), account.snapshot(), order=False)
 
 
+def test_new_uidvalidity_and_a_broken_database(bob):
+    """A question that the database does not answer is not answered with
+    yes: new mail is not taken for known."""
+    columns = "folder, size, hash, mailbox, guid, local_uid, flags, keywords"
+    with serve() as server:
+        account = make_account(bob, server)
+        account.run()
+        inbox = server.mailboxes["INBOX"]
+        server.messages.append(Corpus(seed=73, folders={"INBOX": 1},
+                                      mean=300).message("INBOX"))
+        fill(server, server.messages[-1:])
+        inbox.new_uidvalidity()
+        path = os.path.join(account.state_dir, account.source_id() + ".sqlite")
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.executescript(
+                "CREATE TABLE good AS SELECT sql FROM sqlite_master"
+                " WHERE tbl_name = 'former' ORDER BY type DESC;"
+                "DROP TABLE former;"
+                # nothing in it has a rowid
+                f"CREATE TABLE former ({columns}, PRIMARY KEY (guid))"
+                " WITHOUT ROWID")
+        run = account.run(code=EX_TEMPFAIL)
+        assert run.row["class"] == "local", str(run)
+        bob.log.allow("state database")
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.execute("ALTER TABLE former RENAME TO bad")
+            for sql, in db.execute("SELECT sql FROM good").fetchall():
+                db.execute(sql)
+            db.execute(f"INSERT INTO former ({columns}) SELECT {columns}"
+                       " FROM bad")
+        assert account.run().new == 1
+        assert_same(wanted(server), account.snapshot(), order=False)
+
+
 @pytest.mark.parametrize("validity", [b"0", b"4294967296", b"-1"])
 def test_h53_senseless_uidvalidity(bob, validity):
     """The folder is left alone, and it is said why."""
