@@ -194,7 +194,7 @@ static int folder_adopt(struct pull_folder *folder,
 	if (folder->was_dirty)
 		local_folder_drop_guid(folder->local, guid);
 	folder_repair(folder, message, mail);
-	return pull_store_adopt(folder, message, mail,
+	return pull_store_adopt(folder, message, NULL, mail,
 				have_hash ? hash : NULL);
 }
 

@@ -143,10 +143,10 @@ int pull_store_settle(struct pull_folder *folder,
 int pull_store_refused(struct pull_folder *folder,
 		       const struct sync_message *message,
 		       time_t refused_since, const char *reason);
-/* ... or found to be here already. */
+/* ... or found to be here already. mailbox: NULL = the folder's own. */
 int pull_store_adopt(struct pull_folder *folder,
 		     const struct sync_message *message,
-		     const struct local_mail *mail,
+		     const char *mailbox, const struct local_mail *mail,
 		     const unsigned char *hash);
 /* Forget leftovers of a folder whose visit ended well. */
 int pull_store_clear_leftovers(struct pull_folder *folder);

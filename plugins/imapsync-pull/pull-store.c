@@ -116,11 +116,13 @@ int pull_store_refused(struct pull_folder *folder,
 
 int pull_store_adopt(struct pull_folder *folder,
 		     const struct sync_message *message,
-		     const struct local_mail *mail, const unsigned char *hash)
+		     const char *mailbox, const struct local_mail *mail,
+		     const unsigned char *hash)
 {
 	struct state_message row;
 
 	pull_row_init(message, SYNC_KNOWN_DONE, &row);
+	row.mailbox = mailbox;
 	row.guid = mail->guid;
 	row.local_uid = mail->uid;
 	if (hash != NULL) {
@@ -375,15 +377,14 @@ static int pull_adopt_former(struct pull_folder *folder,
 	int ret;
 
 	ret = state_db_former_take(pull->db, folder->pool, folder->state.id,
-				   step->message->size, spool_hash(spool),
-				   &former);
+				   spool_hash(spool), &former);
 	if (ret < 0)
 		return pull_db_failed(pull);
 	if (ret == 0)
 		return 0;
 	mail.guid = former.guid;
 	mail.uid = former.local_uid;
-	return pull_store_adopt(folder, step->message, &mail,
+	return pull_store_adopt(folder, step->message, former.mailbox, &mail,
 				spool_hash(spool)) < 0 ? -1 : 1;
 }
 
@@ -404,7 +405,7 @@ static int pull_adopt_content(struct pull_folder *folder,
 		return 0;
 	if (local_folder_take_content(folder->local, spool_crlf_size(spool),
 				      spool_hash(spool), &mail)) {
-		return pull_store_adopt(folder, step->message, &mail,
+		return pull_store_adopt(folder, step->message, NULL, &mail,
 					spool_hash(spool)) < 0 ? -1 : 1;
 	}
 	/* one that has its GUID and not its content was cut off by a power

@@ -88,7 +88,7 @@ static const char *const statements[STATEMENT_COUNT] = {
 		"SELECT 1 FROM former WHERE folder = ?1 LIMIT 1",
 	[STATEMENT_FORMER_GET] =
 		"SELECT rowid, mailbox, guid, local_uid, flags, keywords"
-		" FROM former WHERE folder = ?1 AND size = ?2 AND hash = ?3"
+		" FROM former WHERE folder = ?1 AND hash = ?2"
 		" LIMIT 1",
 	[STATEMENT_FORMER_REMOVE] =
 		"DELETE FROM former WHERE rowid = ?1",
@@ -112,7 +112,7 @@ static const char schema[] =
 	"CREATE TABLE former (folder INTEGER NOT NULL, size INTEGER NOT NULL,"
 	" hash BLOB NOT NULL, mailbox TEXT, guid TEXT,"
 	" local_uid INTEGER NOT NULL, flags INTEGER NOT NULL, keywords TEXT);"
-	"CREATE INDEX former_content ON former (folder, size, hash);";
+	"CREATE INDEX former_content ON former (folder, hash);";
 
 static const struct sqlite_file_settings state_db_set = {
 	.pragmas =
@@ -574,7 +574,7 @@ int state_db_has_former(struct state_db *db, int64_t folder_id)
 }
 
 int state_db_former_take(struct state_db *db, pool_t pool, int64_t folder_id,
-			 uoff_t size, const unsigned char *hash,
+			 const unsigned char *hash,
 			 struct state_message *message_r)
 {
 	sqlite3_stmt *stmt =
@@ -586,8 +586,7 @@ int state_db_former_take(struct state_db *db, pool_t pool, int64_t folder_id,
 	if (stmt == NULL)
 		return -1;
 	(void)sqlite3_bind_int64(stmt, 1, folder_id);
-	(void)sqlite3_bind_int64(stmt, 2, size);
-	(void)sqlite3_bind_blob(stmt, 3, hash, SPOOL_HASH_SIZE,
+	(void)sqlite3_bind_blob(stmt, 2, hash, SPOOL_HASH_SIZE,
 				SQLITE_TRANSIENT);
 	ret = sqlite3_step(stmt);
 	if (ret == SQLITE_ROW) {

@@ -114,10 +114,11 @@ int state_db_make_former(struct state_db *db, int64_t folder_id);
 int state_db_has_former(struct state_db *db, int64_t folder_id);
 /* Forget the former messages that are left. */
 int state_db_drop_former(struct state_db *db, int64_t folder_id);
-/* Take one former message with this size and content. Returns 1 and where its
-   mail is (mailbox, guid, local_uid, flags), 0 if there is none, or -1. */
+/* Take one former message with this content; sizes are as servers count them,
+   and another one may count otherwise. Returns 1 and where its mail is
+   (mailbox, guid, local_uid, flags), 0 if there is none, or -1. */
 int state_db_former_take(struct state_db *db, pool_t pool, int64_t folder_id,
-			 uoff_t size, const unsigned char *hash,
+			 const unsigned char *hash,
 			 struct state_message *message_r);
 
 #endif

@@ -514,6 +514,21 @@ def test_h55_uids_twice_or_falling(bob):
         assert_same(wanted(server), account.snapshot(), order=False)
 
 
+def test_new_uidvalidity_and_sizes(bob):
+    """A server made anew may count line ends otherwise: the same mail is
+    the same mail."""
+    with serve() as server:
+        account = make_account(bob, server)
+        account.run()
+        for box in server.mailboxes.values():
+            box.new_uidvalidity()
+            for message in box.messages:
+                message.claimed_size = message.size - 7
+        assert account.run().counts("new", "adopted") == (0, 12)
+        assert_same(wanted(server), account.snapshot(), order=False)
+        account.idle_run()
+
+
 def test_new_uidvalidity_and_a_broken_database(bob):
     """A question that the database does not answer is not answered with
     yes: new mail is not taken for known."""

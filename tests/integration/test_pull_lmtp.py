@@ -15,6 +15,7 @@ from rig import (Corpus, assert_same, fill_maildir, local_dovecot, snapshot,
                  wait_for)
 from rig.compare import expected
 from rig.corpus import KINDS
+from scripted_imap import Server
 
 SCRIPT = """
 require ["fileinto", "mailbox", "imap4flags", "vacation"];
@@ -100,6 +101,32 @@ def test_through_sieve(remote, local, outside, mail_format):
     account.idle_run()
     # our header has gone
     assert not find_bytes(account.home, b"\nX-Imapsync")
+
+
+def test_filed_mail_after_a_new_uidvalidity(local):
+    """What Sieve filed is known where it is, also under its new UID: flags
+    and expunges of the remote get there."""
+    corpus = Corpus(seed=34, mean=1000)
+    local.add_user("bob", mail_format="sdbox")
+    local.sieve("bob", SCRIPT)
+    local.start()
+    with Server() as server:
+        inbox = server.add("INBOX")
+        for subject in ("file 1", "keep 2"):
+            inbox.append(corpus.message("INBOX", subject=subject).content)
+        account = Account(local, "bob", server, preset="backup",
+                          history="lmtp", deliver="lmtp")
+        assert account.run().lmtp == 2
+        inbox.new_uidvalidity()
+        assert account.run().counts("new", "adopted") == (0, 2)
+        inbox.set_flags(1, ["\\Answered"])
+        assert account.run().flags == 1
+        filed, = account.snapshot()["Filed/здесь"]
+        assert filed.flags == {"\\Answered"}
+        inbox.expunge(1)
+        assert account.run().expunged == 1
+        assert count(account.snapshot()) == 1
+        account.idle_run()
 
 
 SLOTS, PAGE, ENTERED = 128, 4096, 1
