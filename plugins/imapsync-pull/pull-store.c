@@ -143,6 +143,15 @@ pull_message_error(const struct pull_message *message, const char *text)
 	return t_strdup_printf("UID %u: %s", message->listed->uid, text);
 }
 
+/* LMTP does not tell: the mail's UID is at least this, which is enough to know
+   what a restored mailbox has lost. */
+static void pull_row_local_uid(const struct state_folder *folder,
+			       struct state_message *row)
+{
+	if (row->local_uid == 0 && row->mailbox == NULL)
+		row->local_uid = folder->local_uidnext;
+}
+
 static void pull_row_where(struct pull_folder *folder,
 			   const struct sink_outcome *outcome,
 			   struct state_message *row)
@@ -152,10 +161,7 @@ static void pull_row_where(struct pull_folder *folder,
 		row->mailbox = outcome->mailbox;
 	row->guid = outcome->guid;
 	row->local_uid = outcome->local_uid;
-	/* LMTP does not tell: the mail's UID is at least this, which is
-	   enough to know what a restored mailbox has lost */
-	if (row->local_uid == 0 && row->mailbox == NULL)
-		row->local_uid = folder->state.local_uidnext;
+	pull_row_local_uid(&folder->state, row);
 }
 
 /* For whoever counts messages. result: "stored" or a class's name. */
@@ -512,7 +518,23 @@ pull_folder_by_hash(struct pull *pull, uint64_t hash)
 	return NULL;
 }
 
-/* The plugin said done, and the worker died before it wrote that down. */
+static void pull_recovered_row(const struct state_folder *folder,
+			       const struct inflight_slot *slot,
+			       struct state_message *row_r)
+{
+	i_zero(row_r);
+	row_r->uid = slot->uid;
+	row_r->state = SYNC_KNOWN_DONE;
+	if (slot->store_count > 0) {
+		row_r->guid = slot->stores[0].guid;
+		if (strcmp(slot->stores[0].mailbox, folder->local_name) != 0)
+			row_r->mailbox = slot->stores[0].mailbox;
+	}
+	pull_row_local_uid(folder, row_r);
+}
+
+/* The plugin said done, and the worker died before it freed the slot, or even
+   before it wrote that down. */
 static int
 pull_recover_done(struct pull *pull, const struct inflight_slot *slot)
 {
@@ -520,6 +542,7 @@ pull_recover_done(struct pull *pull, const struct inflight_slot *slot)
 		pull_folder_by_hash(pull, slot->folder_hash);
 	struct state_folder folder;
 	struct state_message row;
+	int ret;
 
 	if (remote == NULL)
 		return 0;
@@ -528,14 +551,14 @@ pull_recover_done(struct pull *pull, const struct inflight_slot *slot)
 		return pull_db_failed(pull);
 	if (folder.id == 0 || folder.sync.uidvalidity != slot->uidvalidity)
 		return 0;
-	i_zero(&row);
-	row.uid = slot->uid;
-	row.state = SYNC_KNOWN_DONE;
-	if (slot->store_count > 0) {
-		row.guid = slot->stores[0].guid;
-		if (strcmp(slot->stores[0].mailbox, folder.local_name) != 0)
-			row.mailbox = slot->stores[0].mailbox;
-	}
+	ret = state_db_message_get(pull->db, pull->pool, folder.id, slot->uid,
+				   &row);
+	if (ret < 0)
+		return pull_db_failed(pull);
+	/* what was written says more than the slot */
+	if (ret > 0 && row.state == SYNC_KNOWN_DONE)
+		return 0;
+	pull_recovered_row(&folder, slot, &row);
 	return pull_store_row(pull, folder.id, &row);
 }
 

@@ -1,9 +1,12 @@
 """Pulls that go by LMTP: Sieve runs, and what it keeps has folder, flags,
 keywords and date of the remote message, once, whatever becomes of lmtp."""
 
+import contextlib
 import dataclasses
+import hashlib
 import os
 import pathlib
+import sqlite3
 import struct
 
 import pytest
@@ -129,17 +132,30 @@ def test_filed_mail_after_a_new_uidvalidity(local):
         account.idle_run()
 
 
-SLOTS, PAGE, ENTERED = 128, 4096, 1
+SLOTS, PAGE, ENTERED, DONE = 128, 4096, 1, 3
 
 
-def occupy_slots(account, count):
-    """As runs leave them that were killed in folders which are gone."""
-    path = pathlib.Path(account.state_dir, f"{account.source_id()}.inflight")
-    with open(path, "r+b") as file:
-        for slot in range(count):
-            file.seek(PAGE * (1 + slot))
-            file.write(struct.pack(">BBHIIIQQ", ENTERED, 0, 0, 1, 1 + slot, 0,
-                                   7, slot))
+def inflight(account):
+    return pathlib.Path(account.state_dir, f"{account.source_id()}.inflight")
+
+
+def write_slot(account, slot, state, folder="INBOX", uidvalidity=1, uid=None,
+               guid=None):
+    """As a run that was killed leaves it. guid: it was stored with that in
+    the INBOX."""
+    name = b"INBOX"
+    store_bytes = b"" if guid is None else struct.pack(
+        ">HHQ", len(name), len(guid), 0) + name + guid.encode()
+    folder_hash = hashlib.sha256(folder.encode()).digest()[:8]
+    with open(inflight(account), "r+b") as file:
+        file.seek(PAGE * (1 + slot))
+        file.write(struct.pack(">BBHIII8sQ", state, 0, guid is not None,
+                               uidvalidity, uid or 1 + slot, len(store_bytes),
+                               folder_hash, slot) + store_bytes)
+
+
+def slot_state(account, slot):
+    return inflight(account).read_bytes()[PAGE * (1 + slot)]
 
 
 @pytest.mark.parametrize("free", (1, 20, 60))
@@ -149,11 +165,47 @@ def test_slots_are_short(remote, local, free):
     messages = [corpus.message("INBOX") for _ in range(100)]
     account = start(remote, local, messages[:1], "sdbox")
     assert account.run().lmtp == 1
-    occupy_slots(account, SLOTS - free)
+    for slot in range(SLOTS - free):
+        write_slot(account, slot, ENTERED)
     add(remote, "anna", *messages[1:])
     assert account.run().lmtp == len(messages) - 1
     assert_same(expected(messages), account.snapshot(), order=False)
     account.idle_run()
+
+
+def database(account):
+    path = pathlib.Path(account.state_dir, f"{account.source_id()}.sqlite")
+    return contextlib.closing(sqlite3.connect(path))
+
+
+@pytest.mark.parametrize("written", (True, False))
+def test_done_before_it_was_killed(remote, local, written):
+    """A slot says that a message is stored: what the database knows of it
+    stays; if it knows nothing, it learns enough to tell when the mail was
+    lost."""
+    corpus = Corpus(seed=33, mean=1000)
+    messages = [corpus.message("INBOX", flags=["\\Flagged"])
+                for _ in range(3)]
+    account = start(remote, local, messages, "sdbox")
+    assert account.run().lmtp == 3
+    with database(account) as db, db:
+        row, = db.execute("SELECT * FROM message WHERE uid = 2")
+        guid, uidvalidity, uidnext = db.execute(
+            "SELECT guid, uidvalidity, local_uidnext FROM message, folder"
+            " WHERE folder = id AND uid = 2").fetchone()
+        if not written:
+            db.execute("DELETE FROM message WHERE uid = 2")
+    write_slot(account, 3, DONE, uidvalidity=uidvalidity, uid=2, guid=guid)
+    account.idle_run()
+    assert not slot_state(account, 3)
+    with database(account) as db:
+        after, = db.execute("SELECT * FROM message WHERE uid = 2")
+        if written:
+            assert after == row
+        else:
+            assert db.execute("SELECT guid, mailbox, local_uid FROM message"
+                              " WHERE uid = 2").fetchone() == \
+                (guid, None, uidnext)
 
 
 @pytest.mark.parametrize("mail_format", FORMATS)
