@@ -518,6 +518,36 @@ pull_folder_by_hash(struct pull *pull, uint64_t hash)
 	return NULL;
 }
 
+/* No visit of its folder will ever free it. */
+static bool
+pull_slot_is_orphan(struct pull *pull, const struct inflight_slot *slot)
+{
+	const struct source_folder *folder =
+		pull_folder_by_hash(pull, slot->folder_hash);
+	unsigned int i;
+
+	if (folder == NULL)
+		return TRUE;
+	i = array_foreach_idx(&pull->folders, folder);
+	return !pull->mapped[i].selected;
+}
+
+/* Returns 1 if the slot is free now, 0 if somebody delivers for it, or -1. */
+static int pull_free_orphan(struct pull *pull, unsigned int n)
+{
+	const char *error;
+	int ret = inflight_lock(pull->inflight, n, &error);
+
+	if (ret > 0) {
+		if (inflight_free(pull->inflight, n, &error) < 0)
+			ret = -1;
+		inflight_unlock(pull->inflight, n);
+	}
+	if (ret < 0)
+		pull_set_error(pull, REPLY_CLASS_LOCAL, NULL, error);
+	return ret;
+}
+
 static void pull_recovered_row(const struct state_folder *folder,
 			       const struct inflight_slot *slot,
 			       struct state_message *row_r)
@@ -566,6 +596,7 @@ static int pull_recover_slot(struct pull *pull, unsigned int n)
 {
 	struct inflight_slot *slot = &pull->leftovers[pull->leftover_count];
 	const char *error;
+	int ret;
 
 	if (inflight_read(pull->inflight, n, pull->pool, slot, &error) < 0) {
 		/* nonsense has no power: the plugin would refuse it too */
@@ -577,8 +608,14 @@ static int pull_recover_slot(struct pull *pull, unsigned int n)
 	}
 	if (slot->state == INFLIGHT_DONE)
 		return pull_recover_done(pull, slot);
-	if (slot->state != INFLIGHT_FREE)
-		pull->leftover_slots[pull->leftover_count++] = n;
+	if (slot->state == INFLIGHT_FREE)
+		return 0;
+	if (!pull->set.dry_run && pull_slot_is_orphan(pull, slot)) {
+		ret = pull_free_orphan(pull, n);
+		if (ret != 0)
+			return ret < 0 ? -1 : 0;
+	}
+	pull->leftover_slots[pull->leftover_count++] = n;
 	return 0;
 }
 

@@ -3,6 +3,7 @@ keywords and date of the remote message, once, whatever becomes of lmtp."""
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import os
 import pathlib
@@ -18,6 +19,7 @@ from rig import (Corpus, assert_same, fill_maildir, local_dovecot, snapshot,
                  wait_for)
 from rig.compare import expected
 from rig.corpus import KINDS
+from rig.fill import create_folder
 from scripted_imap import Server
 
 SCRIPT = """
@@ -171,6 +173,26 @@ def test_slots_are_short(remote, local, free):
     assert account.run().lmtp == len(messages) - 1
     assert_same(expected(messages), account.snapshot(), order=False)
     account.idle_run()
+
+
+def test_slots_of_folders_that_are_gone(remote, local):
+    """They are free again, but for those that lmtp still delivers for."""
+    corpus = Corpus(seed=33, mean=1000)
+    messages = [corpus.message("INBOX") for _ in range(3)]
+    account = start(remote, local, messages[:1], "sdbox", exclude="Old")
+    create_folder(remote.imap("anna"), "Old")
+    assert account.run().lmtp == 1
+    for slot in range(SLOTS):
+        write_slot(account, slot, ENTERED, ("Gone", "Old")[slot % 2])
+    add(remote, "anna", *messages[1:])
+    with open(inflight(account), "r+b") as file:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, struct.pack(
+            "hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, PAGE * (1 + 5), PAGE, 0))
+        assert account.run().lmtp == 2
+        assert slot_state(account, 5) == ENTERED
+    account.run()
+    assert not any(slot_state(account, slot) for slot in range(SLOTS))
+    assert_same(expected(messages), account.snapshot(), order=False)
 
 
 def database(account):
