@@ -596,7 +596,6 @@ static int pull_recover_slot(struct pull *pull, unsigned int n)
 {
 	struct inflight_slot *slot = &pull->leftovers[pull->leftover_count];
 	const char *error;
-	int ret;
 
 	if (inflight_read(pull->inflight, n, pull->pool, slot, &error) < 0) {
 		/* nonsense has no power: the plugin would refuse it too */
@@ -608,15 +607,30 @@ static int pull_recover_slot(struct pull *pull, unsigned int n)
 	}
 	if (slot->state == INFLIGHT_DONE)
 		return pull_recover_done(pull, slot);
-	if (slot->state == INFLIGHT_FREE)
-		return 0;
-	if (!pull->set.dry_run && pull_slot_is_orphan(pull, slot)) {
-		ret = pull_free_orphan(pull, n);
-		if (ret != 0)
-			return ret < 0 ? -1 : 0;
-	}
-	pull->leftover_slots[pull->leftover_count++] = n;
+	if (slot->state != INFLIGHT_FREE)
+		pull->leftover_slots[pull->leftover_count++] = n;
 	return 0;
+}
+
+/* A folder that a server left out once may be there again: what is known of its
+   mail is given up only where others need the room. */
+static int pull_free_orphans(struct pull *pull)
+{
+	unsigned int i, kept = 0;
+	int ret = 0;
+
+	if (pull->leftover_count <= INFLIGHT_SLOTS / 2)
+		return 0;
+	for (i = 0; i < pull->leftover_count && ret >= 0; i++) {
+		ret = !pull_slot_is_orphan(pull, &pull->leftovers[i]) ? 0 :
+			pull_free_orphan(pull, pull->leftover_slots[i]);
+		if (ret > 0)
+			continue;
+		pull->leftovers[kept] = pull->leftovers[i];
+		pull->leftover_slots[kept++] = pull->leftover_slots[i];
+	}
+	pull->leftover_count = kept;
+	return ret < 0 ? -1 : 0;
 }
 
 static int pull_store_recover(struct pull *pull)
@@ -637,7 +651,7 @@ static int pull_store_recover(struct pull *pull)
 	}
 	if (pull->set.dry_run)
 		return 0;
-	if (pull_store_commit(pull) < 0)
+	if (pull_free_orphans(pull) < 0 || pull_store_commit(pull) < 0)
 		return -1;
 	array_foreach(&done, np) {
 		if (inflight_free(pull->inflight, *np, &error) < 0) {
