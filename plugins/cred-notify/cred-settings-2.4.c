@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 /* Dovecot 2.4: all settings of a process are read at once, and looked up for an
-   event. None of ours knows variables: a % in them is what it is. */
+   event. No variable is known here: a % in them is what it is. */
 
 #define DEF(type, name) \
 	SETTING_DEFINE_STRUCT_##type(#name, name, struct cred_settings)
@@ -42,7 +42,7 @@ settings_copy(pool_t pool, const struct cred_settings *set)
 
 	copy->pool = pool;
 	for (def = cred_setting_defines; def->key != NULL; def++) {
-		if (def->type != SET_STR_NOVARS)
+		if (def->type != SET_STR_NOVARS && def->type != SET_STR)
 			continue;
 		value = PTR_OFFSET(copy, def->offset);
 		*value = p_strdup(pool, *value);
@@ -58,8 +58,8 @@ settings_request(struct master_service *service, pool_t pool,
 	const struct smtp_submit_settings *submit;
 	const struct cred_settings *set;
 
-	if (settings_get(event, &cred_setting_parser_info, 0, &set,
-			 error_r) < 0)
+	if (settings_get(event, &cred_setting_parser_info,
+			 SETTINGS_GET_FLAG_NO_EXPAND, &set, error_r) < 0)
 		return -1;
 	*set_r = settings_copy(pool, set);
 	settings_free(set);

@@ -57,6 +57,8 @@ void cred_settings_complete(pool_t pool, const char *dovecot_state_dir,
 	DEF(BOOL, cred_notify_http_allow_cleartext), \
 	DEF(UINT, cred_notify_http_max_streams), \
 	DEF(UINT, cred_notify_http_max_user_streams), \
-	DEF(TIME, cred_notify_http_token)
+	DEF(TIME, cred_notify_http_token), \
+	/* of the type that Dovecot gives it */ \
+	SETTING_DEFINE_STRUCT_STR("mail_uid", mail_uid, struct cred_settings)
 
 #endif

@@ -2,7 +2,9 @@
 
 #include "lib.h"
 #include "hostpid.h"
+#include "ipwd.h"
 #include "net.h"
+#include "strnum.h"
 #include "smtp-submit-settings.h"
 #include "dovecot-compat.h"
 #include "core/audience.h"
@@ -49,6 +51,7 @@ const struct cred_settings cred_default_settings = {
 	.cred_notify_http_max_streams = 1000,
 	.cred_notify_http_max_user_streams = 10,
 	.cred_notify_http_token = 5*MINUTE,
+	.mail_uid = "",
 };
 
 static bool
@@ -217,6 +220,26 @@ void cred_settings_limits(const struct cred_settings *set,
 	limits_r->global_cap = set->cred_notify_global_cap;
 	limits_r->max_subjects = set->cred_notify_max_subjects;
 	limits_r->max_sources = set->cred_notify_max_subjects;
+}
+
+int cred_settings_mail_uid(const struct cred_settings *set, uid_t *uid_r,
+			   const char **error_r)
+{
+	struct passwd pw;
+	int ret;
+
+	*uid_r = (uid_t)-1;
+	if (*set->mail_uid == '\0' || str_to_uid(set->mail_uid, uid_r) == 0)
+		return 0;
+	ret = i_getpwnam(set->mail_uid, &pw);
+	if (ret > 0) {
+		*uid_r = pw.pw_uid;
+		return 0;
+	}
+	*error_r = ret < 0 ?
+		t_strdup_printf("getpwnam(%s) failed: %m", set->mail_uid) :
+		t_strdup_printf("nobody is called %s", set->mail_uid);
+	return -1;
 }
 
 static const char *const *words_split(pool_t pool, const char *words)

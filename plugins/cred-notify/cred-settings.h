@@ -75,10 +75,11 @@ struct cred_settings {
 
 	/* Dovecot's own, of the same names */
 	const char *hostname, *submission_host, *submission_ssl, *sendmail_path;
+	const char *mail_uid;
 };
 
-/* The definition of all of the above, but for Dovecot's own, for its settings
-   parser. */
+/* The definition of all of the above, but for what is smtp-submit's, for its
+   settings parser. */
 extern const struct setting_parser_info cred_setting_parser_info;
 
 /* For main(): call after master_getopt() and before privileges are dropped (the
@@ -91,6 +92,10 @@ void cred_settings_free(const struct cred_settings **set);
 /* What the settings mean. They have been checked when they were read. */
 void cred_settings_limits(const struct cred_settings *set,
 			  struct notice_limits *limits_r);
+/* The uid of users whose userdb says none; (uid_t)-1 = there is no such.
+   Returns 0, or -1 and error_r if mail_uid names nobody. */
+int cred_settings_mail_uid(const struct cred_settings *set, uid_t *uid_r,
+			   const char **error_r);
 /* Lists are from pool. */
 void cred_settings_audience(pool_t pool, const struct cred_settings *set,
 			    struct audience_config *config_r);

@@ -102,16 +102,19 @@ static void holders_failed(struct holders *holders, const char *what,
 		"auth says so");
 }
 
-static uid_t fields_uid(const char *const *fields)
+/* Dovecot's mail_uid setting holds where the userdb says nothing. */
+static uid_t
+fields_uid(const struct holders *holders, const char *const *fields)
 {
 	uid_t uid;
 
 	for (; *fields != NULL; fields++) {
-		if (strncmp(*fields, "uid=", 4) == 0 &&
-		    str_to_uid(*fields + 4, &uid) == 0)
-			return uid;
+		if (strncmp(*fields, "uid=", 4) == 0) {
+			return str_to_uid(*fields + 4, &uid) == 0 ? uid :
+				(uid_t)-1;
+		}
 	}
-	return (uid_t)-1;
+	return holders->set.mail_uid;
 }
 
 /* values: as of USERDB_CLIENT_OK */
@@ -123,7 +126,7 @@ user_parse(struct holders *holders, pool_t pool, const char *const *values,
 	audience_user_parse(pool, holders->set.audience,
 			    p_strdup(pool, values[0]), values + 1,
 			    &user_r->audience);
-	user_r->uid = fields_uid(values + 1);
+	user_r->uid = fields_uid(holders, values + 1);
 }
 
 /* Returns as holders_lookup_callback_t has it. */

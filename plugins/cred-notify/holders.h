@@ -16,11 +16,13 @@ struct holders_settings {
 	const char *base_dir;
 	/* all users are looked at again after this, 0 = never */
 	unsigned int refresh_secs;
+	/* of users whose userdb does not say; (uid_t)-1 = not known */
+	uid_t mail_uid;
 };
 
 struct holders_user {
 	struct audience_user audience;
-	/* (uid_t)-1 = the userdb does not say */
+	/* of the processes that read their mail; (uid_t)-1 = not known */
 	uid_t uid;
 };
 

@@ -65,6 +65,7 @@ struct cred_service {
 	/* users could not be looked at: who is known by now has to do */
 	time_t holders_old_until;
 	time_t dropped_warned;
+	bool uid_warned;
 	struct cred_service_stats stats;
 };
 

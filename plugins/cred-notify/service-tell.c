@@ -425,11 +425,22 @@ session_create(struct cred_service *service, uint64_t number, const char *user)
 	return session;
 }
 
+static void service_uid_unknown(struct cred_service *service)
+{
+	if (service->uid_warned)
+		return;
+	service->uid_warned = TRUE;
+	e_warning(service->event, "IMAP sessions get no notices: userdb says "
+		  "no uid, which tells whose they are (set mail_uid)");
+}
+
 static void
 session_checked(int ret, const struct holders_user *user, void *context)
 {
 	struct service_session *session = context;
 
+	if (ret > 0 && user->uid == (uid_t)-1)
+		service_uid_unknown(session->service);
 	feed_admit(session->service->feed, session->number,
 		   ret > 0 && user->uid == session->uid);
 	pool_unref(&session->pool);

@@ -436,12 +436,15 @@ static void service_init_outbox(struct cred_service *service)
 
 static void service_init_holders(struct cred_service *service)
 {
-	const struct holders_settings set = {
+	struct holders_settings set = {
 		.audience = &service->audience,
 		.base_dir = service->base_dir,
 		.refresh_secs = service->set->cred_notify_refresh,
 	};
+	const char *error;
 
+	if (cred_settings_mail_uid(service->set, &set.mail_uid, &error) < 0)
+		e_error(service->event, "mail_uid: %s", error);
 	service->holders = holders_init(&set, service->event);
 }
 

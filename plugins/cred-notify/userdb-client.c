@@ -234,12 +234,17 @@ static const struct connection_settings client_conn_set = {
 /* Without waiting: a queue of connections that is full is tried again. */
 static void client_connect(struct userdb_client *client)
 {
+	const char *remedy;
+
 	if (client->connected)
 		return;
 	if (connection_client_connect(&client->conn) < 0) {
 		if (!client->connect_failed) {
-			e_error(client->event, "connect(%s) failed: %m",
-				client->set.path);
+			remedy = errno != EACCES ? "" : " (it must be open to "
+				"the group of default_internal_user: group "
+				"and mode of that unix_listener)";
+			e_error(client->event, "connect(%s) failed: %m%s",
+				client->set.path, remedy);
 		}
 		client->connect_failed = TRUE;
 		return;

@@ -21,11 +21,11 @@ import urllib.request
 import pytest
 
 from channel_rig import SmtpSink
-from cred_imap_rig import Session
+from cred_imap_rig import Peer, Session
 from cred_rig import AuthClient
 from cred_service_rig import CredDovecot, webhook_secret
 from rig import wait_for
-from rig.scratch import free_port
+from rig.scratch import MAIL_UID, MAIL_USER, free_port
 from rig.system import HERE
 
 pytestmark = [pytest.mark.sanitize, pytest.mark.soak]
@@ -568,6 +568,69 @@ def test_sql_userdb(cred):
         cred.wait_mails("carla", 1)
     assert cred.mails("dora") == cred.mails("emma") == []
     database.close()
+
+
+@pytest.mark.parametrize("name", (str(MAIL_UID), MAIL_USER))
+def test_uid_is_a_setting(cred, name):
+    """Userdb does not say whose processes read the mail of its users."""
+    cred.dovecot.add_user("berta", says_uid=False)
+    cred.dovecot.configure(f"mail_uid = {name}\nmail_gid = {MAIL_UID}")
+    cred.start()
+    with cred.producer() as producer:
+        producer.trouble("berta/work", owner="berta", label="At work")
+    path = cred.dovecot.socket("cred-notify")
+    with Peer(path, uid=MAIL_UID + 1) as peer:
+        peer.subscribe("berta")
+        assert peer.is_closed()
+    with Session(cred.dovecot, "berta") as session:
+        assert "At work" in session.alert()
+
+
+def test_uid_is_not_known(cred):
+    cred.dovecot.add_user("berta", says_uid=False)
+    cred.dovecot.log.allow("set mail_uid")
+    cred.start()
+    for _ in range(2):
+        with Peer(cred.dovecot.socket("cred-notify"), uid=MAIL_UID) as peer:
+            peer.subscribe("berta")
+            assert peer.is_closed()
+    assert len(cred.dovecot.log.lines("set mail_uid")) == 1
+
+
+@pytest.mark.parametrize("name", ("nosuchuser", "%{user}"))
+def test_uid_setting_names_nobody(scratch, name):
+    """Which says so, and changes nothing for those whom userdb knows."""
+    # LMTP does not work then
+    cred = CredDovecot(scratch, cred_notify_channels="flash")
+    cred.dovecot.add_user("anna")
+    cred.dovecot.configure("mail_uid = " + name)
+    said = "mail_uid: nobody is called " + re.escape(name)
+    cred.dovecot.log.allow(said)
+    cred.start()
+    assert cred.dovecot.log.lines(said)
+    with cred.producer() as producer:
+        producer.trouble("anna/work", owner="anna", label="At work")
+    with Session(cred.dovecot) as session:
+        assert "At work" in session.alert()
+
+
+def test_userdb_is_closed_to_us(cred):
+    """As where its socket was given to the mail user alone."""
+    cred.dovecot.configure("""
+service auth {
+  unix_listener auth-userdb {
+    mode = 0600
+    user = %s
+  }
+}
+""" % MAIL_USER)
+    said = "auth-userdb.*Permission denied.*group of default_internal_user"
+    cred.dovecot.log.allow(said)
+    cred.dovecot.log.allow("(lookup|listing users) failed")
+    cred.start()
+    with cred.producer() as producer:
+        producer.trouble("anna/work", owner="anna", label="At work")
+    wait_for(lambda: cred.dovecot.log.lines(said), what="a remedy")
 
 
 def test_revoked_between_notice_and_login(cred):

@@ -50,6 +50,7 @@ class User:
     # more userdb fields
     fields: tuple
     mail_path: str
+    says_uid: bool
 
 
 class Dovecot:
@@ -106,15 +107,17 @@ class Dovecot:
         self._write_users()
 
     def add_user(self, name, password="secret", uid=MAIL_UID,
-                 mail_format="maildir", path=None, fields=()):
+                 mail_format="maildir", path=None, fields=(), says_uid=True):
         """A mail user, also while Dovecot runs. All users share one uid
         unless one is given. path: of the mail, if the format's usual one will
-        not do; fields: more userdb fields ("quota_rule=...")."""
+        not do; fields: more userdb fields ("quota_rule=..."); says_uid: whether
+        userdb has the uid, or mail_uid is to."""
         home = self.dir / "home" / name
         home.mkdir()
         os.chown(home, uid, uid)
         self.users[name] = User(name, password, uid, str(home), mail_format,
-                                tuple(fields), path or PATHS[mail_format])
+                                tuple(fields), path or PATHS[mail_format],
+                                says_uid)
         self._write_users()
         return self.users[name]
 
@@ -143,8 +146,9 @@ class Dovecot:
                         *self.system.dialect.mail_fields(user.mail_format,
                                                          user.mail_path),
                         *user.fields))
-                file.write(f"{user.name}:{user.password}:{user.uid}:"
-                           f"{user.uid}::{user.home}::{extra}\n")
+                uid = user.uid if user.says_uid else ""
+                file.write(f"{user.name}:{user.password}:{uid}:{uid}::"
+                           f"{user.home}::{extra}\n")
         if path.exists():
             # passwd-file compares size and time: never the same twice
             stat = path.stat()
