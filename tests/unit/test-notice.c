@@ -336,6 +336,93 @@ START_TEST(notice_caps)
 }
 END_TEST
 
+/* What was told, and to whom of USERS. */
+#define TELLINGS 3000
+#define USERS 6
+struct tellings {
+	time_t times[TELLINGS];
+	unsigned int users[TELLINGS], count;
+};
+
+/* As the caps are described, whatever it costs. */
+static bool caps_allow(const struct tellings *told, unsigned int user,
+		       const struct notice_limits *limits, time_t now)
+{
+	unsigned int i, of_user = 0, of_hour = 0;
+
+	for (i = 0; i < told->count; i++) {
+		if (now - told->times[i] < 60 * MINUTE)
+			of_hour++;
+		if (now - told->times[i] < DAY && told->users[i] == user)
+			of_user++;
+	}
+	return of_user < limits->user_cap && of_hour < limits->global_cap;
+}
+
+START_TEST(notice_caps_random)
+{
+	struct notice_limits limits = test_limits();
+	struct tellings told = { .count = 0 };
+	struct notice_table *table;
+	unsigned int i, user;
+	time_t now = START;
+	bool tells;
+
+	srandom(_i + 1);
+	limits.user_cap = 5 + random() % 10;
+	limits.global_cap = 2 + random() % 8;
+	limits.account[NOTICE_CLASS_CREDENTIAL] =
+		(struct notice_rule){ 1, 0, DAY };
+	table = notice_table_init(&limits, 1);
+	for (i = 0; i < TELLINGS; i++) T_BEGIN {
+		now += random() % 100 == 0 ? random() % DAY :
+			random() % (15 * MINUTE);
+		user = random() % USERS;
+		tells = caps_allow(&told, user, &limits, now);
+		one_fails(table, t_strdup_printf("u%u", user),
+			  t_strdup_printf("%u", i), NULL, now);
+		if (tells) {
+			told.times[told.count] = now;
+			told.users[told.count++] = user;
+		}
+		ck_assert_uint_eq(array_count(&notices), told.count);
+	} T_END;
+	ck_assert_uint_gt(told.count, 200);
+	ck_assert_uint_eq(notice_table_stats(table)->held,
+			  TELLINGS - told.count);
+	notice_table_deinit(&table);
+}
+END_TEST
+
+/* What was told in a time that has not come yet does not count. */
+START_TEST(notice_caps_clock_set_back)
+{
+	struct notice_limits limits = test_limits();
+	struct notice_table *table;
+	unsigned int i;
+
+	limits.global_cap = 2;
+	limits.user_cap = 3;
+	table = notice_table_init(&limits, 1);
+	for (i = 0; i < 3; i++)
+		fails_until_told(table, "anna", t_strdup_printf("%u", i),
+				 START + 2 * DAY);
+	ck_assert_str_eq(told_kinds(), "TT");
+	for (i = 3; i < 6; i++)
+		fails_until_told(table, "anna", t_strdup_printf("%u", i),
+				 START + 2 * DAY - MINUTE * 30);
+	for (i = 6; i < 9; i++)
+		fails_until_told(table, "anna", t_strdup_printf("%u", i),
+				 START);
+	ck_assert_str_eq(told_kinds(), "TTTTTT");
+	/* an hour that was over is not, if that was wrong */
+	fails_until_told(table, "ben", "9", START + 70 * MINUTE);
+	fails_until_told(table, "ben", "10", START + 10 * MINUTE);
+	ck_assert_str_eq(told_kinds(), "TTTTTTT");
+	notice_table_deinit(&table);
+}
+END_TEST
+
 /* An address that fails for many users is nobody's device. */
 START_TEST(notice_hostile_source)
 {
@@ -654,6 +741,8 @@ int main(void)
 	tcase_add_test(tc, notice_values);
 	tcase_add_test(tc, notice_names);
 	tcase_add_test(tc, notice_caps);
+	tcase_add_loop_test(tc, notice_caps_random, 0, 10);
+	tcase_add_test(tc, notice_caps_clock_set_back);
 	tcase_add_test(tc, notice_hostile_source);
 	tcase_add_test(tc, notice_eviction);
 	tcase_add_loop_test(tc, notice_bad_subject, 0,

@@ -56,8 +56,13 @@ struct notice_table {
 	struct notice_entry *head[LIST_COUNT], *tail[LIST_COUNT];
 	HASH_TABLE(struct ip_addr *, struct notice_source *) sources;
 	struct notice_source *sources_head, *sources_tail;
-	/* of the last day, oldest first */
+	/* of the last day, oldest first; those before hour_idx are not of the
+	   last hour */
 	ARRAY(struct notice_telling) tellings;
+	unsigned int hour_idx;
+	/* how many of them are a user's: what is held back asks that again and
+	   again */
+	HASH_TABLE(void *, void *) user_tellings;
 };
 
 struct notice_table_iter {
@@ -574,8 +579,30 @@ state_wants_digest(const struct notice_table *table,
 /* Accounts without owner are counted one by one. */
 static unsigned int cap_user(const struct notice_subject *subject)
 {
-	return str_hash(*subject->user != '\0' ? subject->user :
-			subject->account);
+	unsigned int user = str_hash(*subject->user != '\0' ? subject->user :
+				     subject->account);
+
+	/* as a pointer, 0 is none */
+	return user == 0 ? 1 : user;
+}
+
+static unsigned int
+table_of_user(const struct notice_table *table, unsigned int user)
+{
+	return POINTER_CAST_TO(hash_table_lookup(table->user_tellings,
+						 POINTER_CAST(user)),
+			       unsigned int);
+}
+
+static void table_set_of_user(struct notice_table *table, unsigned int user,
+			      unsigned int count)
+{
+	if (count == 0) {
+		hash_table_remove(table->user_tellings, POINTER_CAST(user));
+	} else {
+		hash_table_update(table->user_tellings, POINTER_CAST(user),
+				  POINTER_CAST(count));
+	}
 }
 
 static void table_drop_old_tellings(struct notice_table *table, time_t now)
@@ -586,27 +613,44 @@ static void table_drop_old_tellings(struct notice_table *table, time_t now)
 	array_foreach(&table->tellings, telling) {
 		if (telling->time <= now && now - telling->time < DAY)
 			break;
+		table_set_of_user(table, telling->user,
+				  table_of_user(table, telling->user) - 1);
 		old++;
 	}
 	array_delete(&table->tellings, 0, old);
+	table->hour_idx -= I_MIN(table->hour_idx, old);
+}
+
+static bool
+table_is_of_hour(const struct notice_table *table, unsigned int idx, time_t now)
+{
+	const struct notice_telling *telling =
+		array_idx(&table->tellings, idx);
+
+	return now - telling->time < HOUR;
+}
+
+/* From where it was: a step or two, unless the clock was set. */
+static unsigned int table_of_hour(struct notice_table *table, time_t now)
+{
+	unsigned int count = array_count(&table->tellings);
+
+	while (table->hour_idx > 0 &&
+	       table_is_of_hour(table, table->hour_idx - 1, now))
+		table->hour_idx--;
+	while (table->hour_idx < count &&
+	       !table_is_of_hour(table, table->hour_idx, now))
+		table->hour_idx++;
+	return count - table->hour_idx;
 }
 
 static bool
 table_may_tell(struct notice_table *table,
 	       const struct notice_subject *subject, time_t now)
 {
-	const struct notice_telling *telling;
-	unsigned int user = cap_user(subject), of_user = 0, of_hour = 0;
-
 	table_drop_old_tellings(table, now);
-	array_foreach(&table->tellings, telling) {
-		if (telling->user == user)
-			of_user++;
-		if (now - telling->time < HOUR)
-			of_hour++;
-	}
-	if (of_user < table->limits.user_cap &&
-	    of_hour < table->limits.global_cap)
+	if (table_of_hour(table, now) < table->limits.global_cap &&
+	    table_of_user(table, cap_user(subject)) < table->limits.user_cap)
 		return TRUE;
 	table->stats.held++;
 	return FALSE;
@@ -619,6 +663,8 @@ static void table_add_telling(struct notice_table *table,
 
 	telling->time = now;
 	telling->user = cap_user(subject);
+	table_set_of_user(table, telling->user,
+			  table_of_user(table, telling->user) + 1);
 }
 
 static void
@@ -1004,7 +1050,7 @@ size_t notice_table_max_bytes(const struct notice_limits *limits)
 
 	return limits->max_subjects * subject + limits->max_sources * source +
 		(size_t)limits->global_cap * 25 *
-		sizeof(struct notice_telling) * 2;
+		(sizeof(struct notice_telling) * 2 + node);
 }
 
 struct notice_table *
@@ -1023,6 +1069,7 @@ notice_table_init(const struct notice_limits *limits, uint64_t first_incident)
 	hash_table_create(&table->sources, default_pool, 0, net_ip_hash,
 			  net_ip_cmp);
 	i_array_init(&table->tellings, 64);
+	hash_table_create_direct(&table->user_tellings, default_pool, 0);
 	return table;
 }
 
@@ -1041,5 +1088,6 @@ void notice_table_deinit(struct notice_table **_table)
 	hash_table_destroy(&table->entries);
 	hash_table_destroy(&table->sources);
 	array_free(&table->tellings);
+	hash_table_destroy(&table->user_tellings);
 	i_free(table);
 }
