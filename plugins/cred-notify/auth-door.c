@@ -8,6 +8,7 @@
 #include "randgen.h"
 #include "safe-memset.h"
 #include "dovecot-compat.h"
+#include "core/ip-network.h"
 #include "core/login-reason.h"
 #include "core/record.h"
 #include "core/streak.h"
@@ -70,7 +71,8 @@ static const char *door_user_hash(const char *user)
 
 /*
  * Streaks: of a user, and of a user at one address. Who logs in from elsewhere
- * ends the first, but not the old phone's.
+ * ends the first, but not the old phone's. Those from before we started, which
+ * the service knows of, are of a user in one network.
  */
 
 static void door_streak_add(const char *user, const char *ip)
@@ -90,14 +92,29 @@ static void door_streak_add(const char *user, const char *ip)
 	}
 }
 
+static void door_watch(const char *user, const struct ip_addr *net)
+{
+	door_streak_add(user, net->family == 0 ? NULL : net_ip2addr(net));
+}
+
+static bool door_streak_ends_at(uint64_t key, const char *ip)
+{
+	return streak_take(door.streaks, streak_key_at(door.streaks, key, ip));
+}
+
 static bool door_streak_ends(uint64_t key, const char *ip)
 {
 	bool ends = streak_take(door.streaks, key);
+	struct ip_addr addr;
 
-	if (ip != NULL &&
-	    streak_take(door.streaks, streak_key_at(door.streaks, key, ip)))
+	if (ip == NULL)
+		return ends;
+	if (door_streak_ends_at(key, ip))
 		ends = TRUE;
-	return ends;
+	if (net_addr2ip(ip, &addr) < 0)
+		return ends;
+	addr = ip_network(&addr);
+	return door_streak_ends_at(key, net_ip2addr(&addr)) || ends;
 }
 
 /*
@@ -383,7 +400,8 @@ void auth_cred_notify_init(struct module *module ATTR_UNUSED)
 	if (&worker != NULL && worker)
 		return;
 	door.streak_pool = pool_alloconly_create("cred-notify streaks", 1024);
-	door.feed = auth_feed_init(RECORD_SOCKET, door_make_secrets());
+	door.feed = auth_feed_init(RECORD_SOCKET, door_make_secrets(),
+				   door_watch);
 	event_register_callback(door_event);
 }
 

@@ -19,11 +19,12 @@
 #define FEED_GATHER_BYTES (16*1024)
 #define FEED_RETRY_MIN_MSECS 100
 #define FEED_RETRY_MAX_MSECS 10000
-/* far longer than any line the service has to say */
-#define FEED_MAX_INPUT 256
+/* as long as any line the service has to say; and not more at one time */
+#define FEED_MAX_INPUT RECORD_MAX_LINE
 
 struct auth_feed {
 	char *path, *start;
+	auth_feed_watch_t *watch;
 	struct record_queue *queue;
 	/* -1 = not connected */
 	int fd;
@@ -44,7 +45,6 @@ static bool auth_feed_connect(struct auth_feed *feed);
 
 static void auth_feed_retry(struct auth_feed *feed)
 {
-	timeout_remove(&feed->to_retry);
 	(void)auth_feed_connect(feed);
 }
 
@@ -105,10 +105,14 @@ static int auth_feed_line(struct auth_feed *feed, const char *line)
 
 	if (str_begins_with(line, "VERSION\t"))
 		return record_version_check(line, &error);
-	if (record_parse(pool_datastack_create(), line, &record, &error) < 0 ||
-	    record.kind != RECORD_ACK)
+	if (record_parse(pool_datastack_create(), line, &record, &error) < 0)
 		return -1;
-	record_queue_ack(feed->queue, record.id);
+	if (record.kind == RECORD_ACK)
+		record_queue_ack(feed->queue, record.id);
+	else if (record.kind == RECORD_WATCH)
+		feed->watch(record.user, &record.ip);
+	else
+		return -1;
 	return 0;
 }
 
@@ -154,7 +158,7 @@ static int auth_feed_hello(struct auth_feed *feed)
 {
 	const struct record hello = {
 		.kind = RECORD_PRODUCER,
-		.name = "auth",
+		.name = RECORD_PRODUCER_AUTH,
 		.start = feed->start,
 	};
 	string_t *str = t_str_new(128);
@@ -191,6 +195,7 @@ static bool auth_feed_connect(struct auth_feed *feed)
 {
 	int ret;
 
+	timeout_remove(&feed->to_retry);
 	feed->fd = net_connect_unix(feed->path);
 	if (feed->fd == -1) {
 		/* a full queue of connections is somebody, too */
@@ -229,15 +234,19 @@ void auth_feed_send(struct auth_feed *feed, struct record *record)
 	auth_feed_gather(feed);
 }
 
-struct auth_feed *auth_feed_init(const char *path, const char *start)
+struct auth_feed *auth_feed_init(const char *path, const char *start,
+				 auth_feed_watch_t *watch)
 {
 	struct auth_feed *feed = i_new(struct auth_feed, 1);
 
 	feed->path = i_strdup(path);
 	feed->start = i_strdup(start);
+	feed->watch = watch;
 	feed->queue = record_queue_create(FEED_MAX_BYTES);
 	feed->fd = -1;
 	feed->retry_msecs = FEED_RETRY_MIN_MSECS;
+	/* whom to watch for is to be known before the first of them comes */
+	feed->to_retry = timeout_add_short(0, auth_feed_retry, feed);
 	return feed;
 }
 

@@ -3,6 +3,7 @@ noinst_LTLIBRARIES += %D%/libcore.la
 %C%_libcore_la_SOURCES = \
 	%D%/core/control-line.c \
 	%D%/core/control-line.h \
+	%D%/core/ip-network.h \
 	%D%/core/login-reason.c \
 	%D%/core/login-reason.h \
 	%D%/core/record-queue.c \

@@ -156,6 +156,32 @@ static void producer_destroy(struct connection *conn)
 	producers->callbacks->closed(producers->context);
 }
 
+void producers_watch(struct producer *producer, const char *user,
+		     const struct ip_addr *net)
+{
+	const struct record watch = {
+		.kind = RECORD_WATCH,
+		.user = user,
+		.ip = *net,
+	};
+	const char *error;
+
+	T_BEGIN {
+		string_t *line = t_str_new(128);
+
+		if (record_write(line, &watch, &error) < 0)
+			i_unreached();
+		o_stream_nsend(producer->conn.output, str_data(line),
+			       str_len(line));
+	} T_END;
+}
+
+static bool producer_watches(const struct producer *producer)
+{
+	return producer->conn.minor_version >= RECORD_PROTOCOL_MINOR_WATCH &&
+		strcmp(producer->hello.name, RECORD_PRODUCER_AUTH) == 0;
+}
+
 static void producer_hello(struct producer *producer,
 			   const struct record *record)
 {
@@ -165,6 +191,10 @@ static void producer_hello(struct producer *producer,
 				    record->start);
 	event_set_append_log_prefix(producer->conn.event, t_strdup_printf(
 		"producer %s: ", str_sanitize(record->name, SHOWN_NAME)));
+	if (producer_watches(producer)) {
+		producer->producers->callbacks->auth_is_back(
+			producer->producers->context, producer);
+	}
 }
 
 static void producer_record(struct producer *producer,
@@ -198,7 +228,7 @@ static int producer_line(struct producer *producer, const char *line)
 	} else if (record.kind == RECORD_PRODUCER) {
 		if (producer->start == NULL)
 			producer_hello(producer, &record);
-	} else if (record.kind == RECORD_ACK || producer->start == NULL) {
+	} else if (record.kind >= RECORD_ACK || producer->start == NULL) {
 		e_error(producer->conn.event, "Unexpected record: %s",
 			record_kind_name(record.kind));
 	} else {

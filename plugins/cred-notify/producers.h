@@ -7,12 +7,17 @@
    checked here, and what a producer says twice is left out. */
 
 struct producers;
+struct producer;
 
 struct producers_callbacks {
 	/* Take up a record that happened. producer: its name and start, which
 	   make its ids unique. */
 	void (*record)(void *context, const struct record *producer,
 		       const struct record *record);
+	/* Auth has said who it is, perhaps for the first time since it started:
+	   whom it is to watch for is to be said with producers_watch(), before
+	   this returns. */
+	void (*auth_is_back)(void *context, struct producer *producer);
 	/* Connections have something to be acknowledged: call
 	   producers_ack() once all of it is on disk. */
 	void (*pending)(void *context);
@@ -42,6 +47,11 @@ void producers_each(struct producers *producers, bool all,
 
 /* All records that were given to record() so far are on disk. */
 void producers_ack(struct producers *producers);
+
+/* The user's next good login is to be told. net: where logins failed,
+   ip_network(); family 0 = not known */
+void producers_watch(struct producer *producer, const char *user,
+		     const struct ip_addr *net);
 
 unsigned int producers_count(const struct producers *producers);
 

@@ -18,6 +18,8 @@
 #define DRAIN_MSECS 4000
 /* how often it is said that producers had to drop something */
 #define DROPPED_WARN_SECS 60
+/* users that auth is told to watch for: that is said at one time */
+#define MAX_WATCHED 1000
 
 /*
  * Notices
@@ -301,6 +303,7 @@ record_fact(struct cred_service *service, const struct record *record,
 	case RECORD_DROPPED:
 	case RECORD_PRODUCER:
 	case RECORD_ACK:
+	case RECORD_WATCH:
 	case RECORD_KIND_COUNT:
 		break;
 	}
@@ -325,6 +328,38 @@ service_record(void *context, const struct record *producer,
 			(void)cred_service_clear(service, &fact.subject);
 		else
 			service_fact(service, &fact, record_time(record));
+	} T_END;
+}
+
+static void
+service_watch(struct producer *producer, const struct notice_state *state)
+{
+	static const struct ip_addr unknown = { .family = 0 };
+	unsigned int i;
+
+	if (state->networks_count == 0)
+		producers_watch(producer, state->subject.user, &unknown);
+	for (i = 0; i < state->networks_count; i++) {
+		producers_watch(producer, state->subject.user,
+				&state->networks[i].net);
+	}
+}
+
+/* It knows of no failure from before it started, and tells successes only of
+   those who failed. */
+static void
+service_auth_is_back(void *context, struct producer *producer)
+{
+	struct cred_service *service = context;
+	const struct notice_state *const *state;
+
+	T_BEGIN {
+		ARRAY_TYPE(const_notice_state) states;
+
+		t_array_init(&states, 64);
+		notice_table_logins(service->table, MAX_WATCHED, &states);
+		array_foreach(&states, state)
+			service_watch(producer, *state);
 	} T_END;
 }
 
@@ -365,6 +400,7 @@ static void service_closed(void *context ATTR_UNUSED)
 
 static const struct producers_callbacks service_producers = {
 	.record = service_record,
+	.auth_is_back = service_auth_is_back,
 	.pending = service_pending,
 	.closed = service_closed,
 };

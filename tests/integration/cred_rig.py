@@ -246,10 +246,12 @@ def parse(line):
 class Service:
     """Listens in the service's place, and keeps what it is told.
 
-    ack: say so after each read. reads: False is a service that hangs."""
+    ack: say so after each read. reads: False is a service that hangs.
+    hello: what it says first."""
 
-    def __init__(self, path, ack=True, reads=True):
+    def __init__(self, path, ack=True, reads=True, hello=()):
         self.path, self._ack = path, ack
+        self._hello = [f"VERSION\t{SOCKET}\t1\t1", *hello]
         self.lines, self.connections, self.acked = [], 0, 0
         self._open = []
         if os.path.exists(path):
@@ -280,7 +282,8 @@ class Service:
 
     def _read(self, connection):
         rest = b""
-        connection.sendall(f"VERSION\t{SOCKET}\t1\t0\n".encode())
+        connection.sendall("".join(
+            line + "\n" for line in self._hello).encode())
         while True:
             try:
                 data = connection.recv(1 << 16)

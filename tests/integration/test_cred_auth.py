@@ -31,7 +31,7 @@ def test_wrong_password(auth):
         assert not client.plain("anna", "secretword", ip="192.0.2.7",
                                 service="submission", session="abc")
         [record] = service.wait(1)
-        assert service.lines[0] == "VERSION\tcred-notify-producer\t1\t0"
+        assert service.lines[0] == "VERSION\tcred-notify-producer\t1\t1"
         hello = parse(service.lines[1])
         assert hello.word == "producer" and hello.name == "auth"
         assert re.fullmatch("[0-9a-f]{16}", hello.start)
@@ -212,6 +212,29 @@ def test_success_is_told_after_failures_only(auth):
             ("login-fail", None, "192.0.2.1")]
 
 
+def test_service_knows_who_failed(auth):
+    """Before auth started."""
+    started(auth)
+    watches = ["watch\tuser=anna\tip=192.0.2.0", "watch\tuser=nobody",
+               "watch\tuser=anna\tip=2001:db8:0:1::"]
+    with Service(auth.path, hello=watches) as service, \
+            auth.client() as client:
+        wait_for(lambda: client.plain("anna", "right", ip="198.51.100.1") and
+                 service.records(), what="auth to hear of it")
+        # from where she failed: once for each place
+        for ip in ("198.51.100.1", "192.0.2.7", "192.0.2.8", "2001:db8:0:2::1",
+                   "2001:db8:0:1::7", "2001:db8:0:1::7"):
+            assert client.plain("anna", "right", ip=ip)
+        assert client.plain("berta", "right")
+        assert not client.plain("nobody", "wrong")
+        assert [(record.word, record.user, record.ip)
+                for record in service.wait(4)] == [
+            ("login-ok", "anna", "198.51.100.1"),
+            ("login-ok", "anna", "192.0.2.7"),
+            ("login-ok", "anna", "2001:db8:0:1::7"),
+            ("login-fail", None, "192.0.2.1")]
+
+
 def test_workers_are_silent(auth):
     """A blocking database is asked in a worker; one process reports."""
     if auth.release == "2.3":
@@ -323,7 +346,8 @@ def test_what_is_not_acknowledged_comes_again(auth):
 @pytest.mark.parametrize("words", (
     "VERSION\tcred-notify-producer\t2\t0\n", "VERSION\tother\t1\t0\n",
     "nonsense\n", "ack\tid=99999999999999999999\n", "x" * 5000,
-    "ack\tid=18446744073709551615\n", "ack\n\n\n\0\n"))
+    "ack\tid=18446744073709551615\n", "ack\n\n\n\0\n", "watch\n",
+    "watch\tuser=" + "x" * 600 + "\n", "watch\tuser=a\tip=here\n"))
 def test_service_talks_nonsense(auth, words):
     started(auth)
     service = Service(auth.path, ack=False, reads=False)

@@ -2,6 +2,7 @@
 was acknowledged is never lost."""
 
 import base64
+import contextlib
 import email
 import email.policy
 import http.client
@@ -23,7 +24,7 @@ import pytest
 from channel_rig import SmtpSink
 from cred_imap_rig import Peer, Session
 from cred_rig import AuthClient
-from cred_service_rig import CredDovecot, webhook_secret
+from cred_service_rig import SOCKET, CredDovecot, webhook_secret
 from rig import wait_for
 from rig.scratch import MAIL_UID, MAIL_USER, free_port
 from rig.system import HERE
@@ -871,6 +872,52 @@ def test_reload(cred):
         producer.send("account-clear", account="anna/work", owner="anna")
         producer.wait_acked()
     cred.wait_mails("anna", 2)
+
+
+@pytest.mark.parametrize("how", ("reload", "kill"))
+@pytest.mark.parametrize("times", (2, 3))
+def test_good_login_after_auth_is_restarted(cred, times, how):
+    """It does not know itself who failed before; told of or counted only."""
+    cred.start()
+    cred.fail("anna", times)
+    cred.wait_list(1, "-a")
+    if times == 3:
+        cred.wait_mails("anna", 1)
+    if how == "reload":
+        assert cred.dovecot.doveadm("reload").code == 0
+    else:
+        # LMTP finds out when it asks; the mail is tried again
+        cred.dovecot.log.allow("auth.* killed with signal 9|auth-master: |"
+                               "Failed to lookup user|tried again")
+        for pid in cred.dovecot.pids("auth"):
+            cred.dovecot.kill(pid)
+
+    def recovers():
+        with contextlib.suppress(OSError, EOFError), \
+                AuthClient(cred.dovecot.socket("auth-client")) as client:
+            assert client.plain("anna", "secret", ip="127.0.0.1")
+        return cred.list("-a") == []
+    wait_for(recovers, what="all to be well")
+    if times == 3:
+        cred.wait_mails("anna", 2)
+
+
+def test_who_is_to_be_watched_for(cred):
+    """Said to auth only, and to one that knows the word."""
+    cred.start()
+    cred.fail("anna")
+    cred.wait_list(1, "-a")
+
+    def answer(name, minor):
+        with Peer(cred.dovecot.socket(SOCKET)) as peer:
+            peer.send(f"VERSION\t{SOCKET}\t1\t{minor}",
+                      f"producer\tname={name}\tstart=00",
+                      "login-ok\tid=1\ttime=1\tuser=nobody")
+            assert peer.line().startswith("VERSION\t")
+            return peer.line()
+    assert answer("auth", 1) == "watch\tuser=anna\tip=127.0.0.0"
+    assert answer("auth", 0) == "ack\tid=1"
+    assert answer("imapsync-pull", 1) == "ack\tid=1"
 
 
 def test_kill_under_load(scratch):

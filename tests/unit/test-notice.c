@@ -423,6 +423,36 @@ START_TEST(notice_caps_clock_set_back)
 }
 END_TEST
 
+/* Those whom auth is to watch for. */
+START_TEST(notice_logins)
+{
+	static const char *const expected[] = { "told", "often", "once", "b" };
+	struct notice_limits limits = test_limits();
+	struct notice_table *table = notice_table_init(&limits, 1);
+	ARRAY_TYPE(const_notice_state) states;
+	const struct notice_state *state;
+	unsigned int i, max;
+
+	fails_until_told(table, "told", "", START);
+	for (i = 0; i < 2; i++)
+		one_fails(table, "often", "", NULL, START + i * MINUTE);
+	one_fails(table, "b", "", NULL, START + 2 * MINUTE);
+	one_fails(table, "once", "", NULL, START + 3 * MINUTE);
+	fails_until_told(table, "account", "17", START);
+	for (max = 0; max < 9; max++) {
+		t_array_init(&states, 4);
+		notice_table_logins(table, max, &states);
+		ck_assert_uint_eq(array_count(&states),
+				  I_MIN(max, N_ELEMENTS(expected)));
+		for (i = 0; i < array_count(&states); i++) {
+			state = array_idx_elem(&states, i);
+			ck_assert_str_eq(state->subject.user, expected[i]);
+		}
+	}
+	notice_table_deinit(&table);
+}
+END_TEST
+
 /* An address that fails for many users is nobody's device. */
 START_TEST(notice_hostile_source)
 {
@@ -743,6 +773,7 @@ int main(void)
 	tcase_add_test(tc, notice_caps);
 	tcase_add_loop_test(tc, notice_caps_random, 0, 10);
 	tcase_add_test(tc, notice_caps_clock_set_back);
+	tcase_add_test(tc, notice_logins);
 	tcase_add_test(tc, notice_hostile_source);
 	tcase_add_test(tc, notice_eviction);
 	tcase_add_loop_test(tc, notice_bad_subject, 0,

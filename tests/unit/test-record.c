@@ -38,6 +38,8 @@ static const char *const lines[] = {
 	"account-clear\tid=1\ttime=2\taccount=anna/work",
 	"account-clear\tid=1\ttime=2\taccount=anna/work\towner=anna\tgone=yes",
 	"ack\tid=1",
+	"watch\tuser=anna",
+	"watch\tuser=anna\tip=2001:db8::",
 };
 
 START_TEST(record_same_again)
@@ -103,6 +105,12 @@ static const struct {
 	{ BROKEN"\tclass=auth\tsince=1\thint=", "hint: empty" },
 	{ "dropped\tid=1\ttime=2", "count: missing" },
 	{ "producer\tname=auth", "start: missing" },
+	{ "watch", "user: missing" },
+	{ "watch\tuser=", "user: empty" },
+	{ "watch\tip=192.0.2.0", "user: missing" },
+	{ "watch\tuser=anna\tip=192.0.2.0/24", "ip: no address" },
+	{ "watch\tuser=anna\tuser=ben", "user: twice" },
+	{ "watch\tuser=an\0010na", "escape" },
 };
 
 START_TEST(record_bad_line)
@@ -205,6 +213,7 @@ END_TEST
 static const struct {
 	const char *line, *error;
 } versions[] = {
+	{ "VERSION\tcred-notify-producer\t1\t1", NULL },
 	{ "VERSION\tcred-notify-producer\t1\t0", NULL },
 	{ "VERSION\tcred-notify-producer\t1\t7", NULL },
 	{ "VERSION\tcred-notify-producer\t2\t0", "major" },

@@ -5,6 +5,7 @@
 #include "llist.h"
 #include "strfuncs.h"
 #include "dovecot-compat.h"
+#include "ip-network.h"
 #include "notice.h"
 
 #define MINUTE 60
@@ -319,28 +320,9 @@ entry_add(struct notice_table *table, const struct notice_subject *subject)
  * Addresses
  */
 
-static void ip_mask(struct ip_addr *ip, unsigned int keep_v4)
-{
-	if (ip->family == AF_INET)
-		ip->u.ip4.s_addr &= htonl(~0U << (32 - keep_v4));
-	else if (ip->family == AF_INET6)
-		memset(ip->u.ip6.s6_addr + 8, 0, 8);
-}
-
-static struct ip_addr ip_network(const struct ip_addr *ip)
-{
-	struct ip_addr net = *ip;
-
-	ip_mask(&net, 24);
-	return net;
-}
-
 static struct ip_addr ip_source(const struct ip_addr *ip)
 {
-	struct ip_addr source = *ip;
-
-	ip_mask(&source, 32);
-	return source;
+	return ip->family == AF_INET6 ? ip_network(ip) : *ip;
 }
 
 static void source_free(struct notice_table *table,
@@ -998,6 +980,25 @@ bool notice_table_restore(struct notice_table *table,
 		table->next_incident = state->incident + 1;
 	entry_touch(table, entry);
 	return TRUE;
+}
+
+void notice_table_logins(const struct notice_table *table, unsigned int max,
+			 ARRAY_TYPE(const_notice_state) *states)
+{
+	const struct notice_entry *entry;
+	const struct notice_state *state;
+	unsigned int list;
+
+	for (list = LIST_COUNT; list-- > 0; ) {
+		for (entry = table->tail[list]; entry != NULL;
+		     entry = entry->prev) {
+			if (array_count(states) >= max)
+				return;
+			state = &entry->state;
+			if (state->subject.origin == NOTICE_ORIGIN_LOGIN)
+				array_push_back(states, &state);
+		}
+	}
 }
 
 struct notice_table_iter *notice_table_iter_init(struct notice_table *table)

@@ -130,7 +130,7 @@ struct notice_tally {
 };
 
 struct notice_network {
-	/* the first 24 bits of IPv4, 64 of IPv6 */
+	/* ip_network() */
 	struct ip_addr net;
 	time_t last;
 };
@@ -236,6 +236,12 @@ notice_table_find(struct notice_table *table,
    if it makes no sense or there is no room. */
 bool notice_table_restore(struct notice_table *table,
 			  const struct notice_state *state);
+
+/* Append users whose logins failed, max of them at most: those who were told
+   first, then those who failed most, and the latest of each first. Valid until
+   the next call. */
+void notice_table_logins(const struct notice_table *table, unsigned int max,
+			 ARRAY_TYPE(const_notice_state) *states);
 
 /* Every subject, in no order. Nothing may change until deinit. */
 struct notice_table_iter *notice_table_iter_init(struct notice_table *table);

@@ -34,6 +34,7 @@ struct record_field {
 #define ACCOUNT (BROKEN | CLEARED)
 #define HAPPENED (LOGIN | DROPPED | ACCOUNT)
 #define NUMBERED (HAPPENED | BIT(RECORD_ACK))
+#define WATCH BIT(RECORD_WATCH)
 
 #define FIELD(name, type, max, kinds, needed) \
 	{ #name, RECORD_TYPE_##type, offsetof(struct record, name), max, \
@@ -47,12 +48,12 @@ static const struct record_field record_fields[] = {
 	FIELD(name, TEXT, 64, PRODUCER, PRODUCER),
 	FIELD(start, HEX, 64, PRODUCER, PRODUCER),
 	FIELD(reason, REASON, 0, FAIL, FAIL),
-	FIELD(user, TEXT, 512, LOGIN, 0),
+	FIELD(user, TEXT, 512, LOGIN | WATCH, WATCH),
 	FIELD(user_hash, HEX, 64, LOGIN, 0),
 	FIELD(master, TEXT, 512, LOGIN, 0),
 	FIELD(service, TEXT, 64, LOGIN, 0),
 	FIELD(mechanism, TEXT, 64, LOGIN, 0),
-	FIELD(ip, IP, 0, LOGIN, 0),
+	FIELD(ip, IP, 0, LOGIN | WATCH, 0),
 	FIELD(session, TEXT, 128, LOGIN, 0),
 	FIELD(count, NUMBER, 0, DROPPED, DROPPED),
 	FIELD(account, TEXT, 768, ACCOUNT, ACCOUNT),
@@ -72,6 +73,7 @@ static const char *const kind_names[RECORD_KIND_COUNT] = {
 	"account-fail",
 	"account-clear",
 	"ack",
+	"watch",
 };
 
 static const char *const reason_names[RECORD_REASON_COUNT] = {
@@ -422,7 +424,8 @@ void record_drop_long(struct record *record)
 		const struct record_field *field = &record_fields[i];
 		const char **text = record_value(record, field);
 
-		if (field->max > 0 && field->needed == 0 && *text != NULL &&
+		if (field->max > 0 && *text != NULL &&
+		    (field->needed & BIT(record->kind)) == 0 &&
 		    record_text_check(field, *text) != NULL)
 			*text = NULL;
 	}

@@ -9,7 +9,7 @@
    <word> TAB key=value ..., str_tabescape()d, and end in LF.
 
    producer -> service, first:
-     VERSION TAB cred-notify-producer TAB 1 TAB 0
+     VERSION TAB cred-notify-producer TAB 1 TAB 1
      producer    name start
    then any number of:
      login-fail  id time reason user|user_hash [service mechanism ip session
@@ -20,9 +20,12 @@
      account-clear  id time account [owner label gone]
    service -> producer, whenever it likes, if it likes:
      ack         id
-   which says that everything up to this id lies on its disk. A producer keeps
+     watch       user [ip]
+   ack says that everything up to this id lies on its disk. A producer keeps
    what it can of what was not acknowledged and sends it again, with the same
-   ids, when it connects again. Ids rise by one from 1 for each start (random,
+   ids, when it connects again. watch goes to "auth" alone, from version 1.1 on:
+   the user has failed to log in, in that network if it is known, and a success
+   is to be told, which an auth that has just started would not know. Ids rise by one from 1 for each start (random,
    hex) of a producer: an id that is not above the last one is a repetition.
 
    Keys that are not known are skipped, so that a later minor version may add
@@ -34,7 +37,11 @@
 #define RECORD_SOCKET "cred-notify-producer"
 #define RECORD_PROTOCOL_NAME "cred-notify-producer"
 #define RECORD_PROTOCOL_MAJOR 1
-#define RECORD_PROTOCOL_MINOR 0
+#define RECORD_PROTOCOL_MINOR 1
+/* who has it understands watch */
+#define RECORD_PROTOCOL_MINOR_WATCH 1
+/* the name of Dovecot's auth process */
+#define RECORD_PRODUCER_AUTH "auth"
 /* Longest line with its LF, whatever is escaped in it: below PIPE_BUF, so
    that all of it is sent in one go or nothing */
 #define RECORD_MAX_LINE 4000
@@ -47,6 +54,7 @@ enum record_kind {
 	RECORD_ACCOUNT_FAIL,
 	RECORD_ACCOUNT_CLEAR,
 	RECORD_ACK,
+	RECORD_WATCH,
 
 	RECORD_KIND_COUNT
 };
@@ -93,7 +101,7 @@ struct record {
 	const char *master;
 	/* "imap", "CRAM-MD5", Dovecot's session id */
 	const char *service, *mechanism, *session;
-	/* family 0 = not known */
+	/* family 0 = not known; watch: ip_network() */
 	struct ip_addr ip;
 	enum record_reason reason;
 
