@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 struct sqlite_file {
@@ -24,6 +25,28 @@ const char *sqlite_file_get_error(struct sqlite_file *file)
 /*
  * Open, close
  */
+
+/* Where its directory is without symlinks: SQLite 3.39 and later take a path
+   with SQLITE_OPEN_NOFOLLOW only if no part of it is one. */
+static int
+sqlite_file_resolve(const char *path, const char **path_r, const char **error_r)
+{
+	const char *name = strrchr(path, '/');
+	char *dir;
+
+	if (name == NULL) {
+		*path_r = path;
+		return 0;
+	}
+	dir = realpath(t_strdup_until(path, name + 1), NULL);
+	if (dir == NULL) {
+		*error_r = t_strdup_printf("realpath(%s) failed: %m", path);
+		return -1;
+	}
+	*path_r = t_strconcat(dir, name, NULL);
+	free(dir);
+	return 0;
+}
 
 /* What is in it is nobody else's business: SQLite would go by the umask. */
 static int sqlite_file_touch(const char *path, const char **error_r)
@@ -127,7 +150,8 @@ sqlite_file_open(const char *path, const struct sqlite_file_settings *set,
 	i_assert(set->version > 0);
 
 	*file_r = NULL;
-	if (sqlite_file_touch(path, error_r) < 0)
+	if (sqlite_file_resolve(path, &path, error_r) < 0 ||
+	    sqlite_file_touch(path, error_r) < 0)
 		return SQLITE_FILE_FAILED;
 	file = i_new(struct sqlite_file, 1);
 	file->set = set;

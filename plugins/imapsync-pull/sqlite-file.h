@@ -35,7 +35,8 @@ enum sqlite_file_result {
 	SQLITE_FILE_UNUSABLE = 2,
 };
 
-/* Open or make a file (0600); symlinks are not followed. set must outlive it.
+/* Open or make a file (0600); its directory may be reached by symlinks, it may
+   not be one. set must outlive it.
    file_r is NULL and error_r set for FAILED and UNUSABLE. */
 enum sqlite_file_result
 sqlite_file_open(const char *path, const struct sqlite_file_settings *set,

@@ -574,6 +574,16 @@ def test_tls(pair, local, remote, security, port):
         (step, "ok") for step in ("dns", "tcp", "tls", "login", "list")], done
 
 
+def test_home_behind_a_symlink(pair, local, remote):
+    """/home -> /srv/home, as administrators do it."""
+    account = pair(Corpus(seed=27).messages(5))
+    (local.dir / "home").rename(local.dir / "elsewhere")
+    (local.dir / "home").symlink_to("elsewhere")
+    account.run()
+    assert_equal(remote, account)
+    account.idle_run()
+
+
 def test_message_that_looks_like_a_protocol(pair, remote):
     """Content that is commands, answers, or headers of ours."""
     bodies = [b"* 1 FETCH (UID 9 BODY[] {3}\r\nabc)\r\na1 OK done\r\n",

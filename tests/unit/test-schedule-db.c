@@ -316,6 +316,22 @@ START_TEST(db_failed)
 }
 END_TEST
 
+/* Above the file, links are the administrator's business. */
+START_TEST(db_symlinked_directory)
+{
+	const char *error = "", *link = t_strconcat(dir, "/link", NULL);
+
+	set("anna", "work", 20);
+	schedule_db_close(&db);
+	ck_assert_int_eq(symlink(".", link), 0);
+	ck_assert_msg(schedule_db_open(t_strconcat(link, "/schedule.sqlite",
+						   NULL), &db, &error) == 0,
+		      "%s", error);
+	ck_assert_str_eq(all(), "anna/work 20");
+	ck_assert_int_eq(unlink(link), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("schedule-db");
@@ -332,6 +348,7 @@ int main(void)
 	tcase_add_loop_test(tc, db_put_aside, 0, N_ELEMENTS(spoilt));
 	tcase_add_test(tc, db_put_aside_with_log);
 	tcase_add_test(tc, db_failed);
+	tcase_add_test(tc, db_symlinked_directory);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
