@@ -11,6 +11,12 @@
 #define NOW 1700000001
 #define SOURCE_ID "0123456789abcdef0123456789abcdef"
 
+#define PIN "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define PIN_UPPER \
+	"0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF"
+#define PIN_OTHER \
+	"1123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
 static pool_t pool;
 static struct account old;
 
@@ -66,6 +72,8 @@ static const struct {
 	{ "security=none", NULL, SOURCE_ID, TRUE },
 	{ "tls_verify=no", NULL, SOURCE_ID, TRUE },
 
+	{ "tls_pin="PIN, NULL, SOURCE_ID, TRUE },
+
 	{ "host=", "host is missing", NULL, FALSE },
 	{ "max_size", "key=value", NULL, FALSE },
 	{ "max_size=1M max_size=2M", "max_size is given twice", NULL, FALSE },
@@ -93,6 +101,35 @@ START_TEST(account_changes)
 	ck_assert_str_eq(account.source_id, changes[_i].source_id);
 	ck_assert_int_eq(account_change_needs_secret(&old, &account),
 			 changes[_i].needs_secret);
+}
+END_TEST
+
+static const struct {
+	const char *before, *changes;
+	bool needs_secret;
+} pins[] = {
+	{ "tls_pin="PIN, "label=x", FALSE },
+	{ "tls_pin="PIN, "tls_pin="PIN, FALSE },
+	{ "tls_pin="PIN, "tls_pin="PIN_UPPER, FALSE },
+	{ "tls_pin="PIN, "tls_pin="PIN_OTHER, TRUE },
+	/* the authorities vouch for it then, or nobody */
+	{ "tls_pin="PIN, "tls_pin=", FALSE },
+	{ "tls_pin="PIN, "tls_pin= tls_verify=no", TRUE },
+	{ "tls_pin="PIN" tls_verify=no", "tls_pin=", TRUE },
+	{ "tls_pin="PIN" tls_verify=no", "tls_pin= tls_verify=", FALSE },
+	{ "tls_verify=no", "label=x", FALSE },
+	{ "tls_verify=no", "tls_pin="PIN, TRUE },
+};
+
+START_TEST(account_change_pin)
+{
+	struct account before, after;
+	const char *error = "";
+
+	ck_assert_int_eq(apply(&old, pins[_i].before, &before, &error), 0);
+	ck_assert_int_eq(apply(&before, pins[_i].changes, &after, &error), 0);
+	ck_assert_int_eq(account_change_needs_secret(&before, &after),
+			 pins[_i].needs_secret);
 }
 END_TEST
 
@@ -195,6 +232,7 @@ int main(void)
 	lib_init();
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, account_changes, 0, N_ELEMENTS(changes));
+	tcase_add_loop_test(tc, account_change_pin, 0, N_ELEMENTS(pins));
 	tcase_add_test(tc, account_change_keeps_the_rest);
 	tcase_add_test(tc, account_change_since_now);
 	tcase_add_test(tc, account_change_new);

@@ -121,6 +121,17 @@ int account_change_apply(pool_t pool, const char *user, const char *name,
 	return 0;
 }
 
+/* Whoever has the pinned key is sent the secret, whatever his certificate. */
+static bool
+account_change_moves_pin(const struct account *old,
+			 const struct account *account)
+{
+	if (account->tls_pin == NULL)
+		return old->tls_pin != NULL && !account->tls_verify;
+	return old->tls_pin == NULL ||
+		strcasecmp(old->tls_pin, account->tls_pin) != 0;
+}
+
 bool account_change_needs_secret(const struct account *old,
 				 const struct account *account)
 {
@@ -128,5 +139,6 @@ bool account_change_needs_secret(const struct account *old,
 		null_strcmp(old->master_user, account->master_user) != 0 ||
 		(account->security == ACCOUNT_SECURITY_NONE &&
 		 old->security != ACCOUNT_SECURITY_NONE) ||
-		(!account->tls_verify && old->tls_verify);
+		(!account->tls_verify && old->tls_verify) ||
+		account_change_moves_pin(old, account);
 }

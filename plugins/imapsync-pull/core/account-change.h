@@ -19,8 +19,8 @@ int account_change_apply(pool_t pool, const char *user, const char *name,
 			 const char **error_r);
 
 /* TRUE if the secret that was given for old must not be sent to where account
-   points: another host, another login, or a connection that is less
-   protected. */
+   points: another host, another login, a connection that is less
+   protected, or a server that is known by another pin. */
 bool account_change_needs_secret(const struct account *old,
 				 const struct account *account);
 
