@@ -64,6 +64,7 @@ static const struct sqlite_file_settings report_db_set = {
 	.statement_count = STATEMENT_COUNT,
 	/* a former process of ours that is about to end */
 	.busy_msecs = 2000,
+	.check = TRUE,
 };
 
 struct report_db {
@@ -81,10 +82,27 @@ const char *report_db_get_error(struct report_db *db)
 	return sqlite_file_get_error(db->file);
 }
 
+/* What is lost is said again by the runs to come. */
+static int
+report_db_reopen(const char *path, struct sqlite_file **file_r,
+		 const char **error_r)
+{
+	const char *reason = *error_r;
+
+	if (sqlite_file_put_aside(path, error_r) < 0 ||
+	    sqlite_file_open(path, &report_db_set, file_r,
+			     error_r) != SQLITE_FILE_NEW)
+		return -1;
+	*error_r = t_strdup_printf("%s; moved to %s.aside, reports begin anew",
+				   reason, path);
+	return 1;
+}
+
 int report_db_open(const char *path, struct report_db **db_r,
 		   const char **error_r)
 {
 	struct sqlite_file *file;
+	int ret = 0;
 
 	*db_r = NULL;
 	switch (sqlite_file_open(path, &report_db_set, &file, error_r)) {
@@ -92,12 +110,16 @@ int report_db_open(const char *path, struct report_db **db_r,
 	case SQLITE_FILE_FOUND:
 		break;
 	case SQLITE_FILE_UNUSABLE:
+		ret = report_db_reopen(path, &file, error_r);
+		if (ret > 0)
+			break;
+		return -1;
 	case SQLITE_FILE_FAILED:
 		return -1;
 	}
 	*db_r = i_new(struct report_db, 1);
 	(*db_r)->file = file;
-	return 0;
+	return ret;
 }
 
 void report_db_close(struct report_db **_db)

@@ -12,7 +12,9 @@
 
 struct report_db;
 
-/* Returns 0, or -1 and error_r. */
+/* Returns 0, or -1 and error_r. 1 if a file was there that is of no use, for
+   it is damaged or written by a newer program: it lies at PATH.aside now, and
+   an empty one was opened. error_r says so: worth an error in the log. */
 int report_db_open(const char *path, struct report_db **db_r,
 		   const char **error_r);
 void report_db_close(struct report_db **db);

@@ -63,14 +63,16 @@ static void report_db_failed(struct service_report *report, const char *error)
 static bool report_need_db(struct service_report *report)
 {
 	const char *error;
+	int ret;
 
 	if (report->db != NULL)
 		return TRUE;
-	if (report_db_open(report->db_path, &report->db, &error) < 0) {
+	ret = report_db_open(report->db_path, &report->db, &error);
+	if (ret < 0)
 		report_db_failed(report, error);
-		return FALSE;
-	}
-	return TRUE;
+	else if (ret > 0)
+		e_error(report->event, "%s", error);
+	return ret >= 0;
 }
 
 /* Returns ret after having looked at it. */

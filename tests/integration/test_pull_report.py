@@ -526,16 +526,18 @@ def test_only_some_of_it_fails(bob, server):
 
 
 def test_file_is_broken(bob, server):
-    """Runs go on; the log says why nothing is told."""
+    """It is put aside, and what fails is told all the same."""
     account = Account(bob, "bob", server, secret="wrong")
     bob.stop()
     path = bob.dir / "state" / "imapsync-pull" / "reports.sqlite"
     for extra in ("-wal", "-shm"):
         (path.parent / (path.name + extra)).unlink(missing_ok=True)
     path.write_bytes(b"no database " * 100)
-    bob.log.allow("cannot be kept.*not a database")
+    bob.log.allow("not a database; moved to")
     bob.start()
-    with Listener(bob):
+    with Listener(bob) as listener:
         fail(account)
-        fail(account)
-        assert len(bob.log.lines("cannot be kept")) == 1
+        wait_settled(account)
+        assert listener.words() == [("account-fail", "credential")]
+        assert len(bob.log.lines("not a database")) == 1
+    assert path.with_name(path.name + ".aside").exists()

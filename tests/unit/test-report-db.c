@@ -4,7 +4,7 @@
 #include "report-db.h"
 
 #include <check.h>
-#include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,6 +28,7 @@ static void teardown(void)
 {
 	report_db_close(&db);
 	ck_assert_int_eq(unlink(path), 0);
+	i_unlink_if_exists(t_strconcat(path, ".aside", NULL));
 	/* SQLite removes its other files with the last connection */
 	ck_assert_int_eq(rmdir(dir), 0);
 	i_free(path);
@@ -182,25 +183,54 @@ START_TEST(db_reopened)
 }
 END_TEST
 
-START_TEST(db_broken)
+START_TEST(db_failed)
 {
 	struct report_db *other;
 	const char *error;
-	FILE *file;
 
 	ck_assert_int_eq(report_db_open(t_strconcat(dir, "/no/x", NULL),
 					&other, &error), -1);
 	ck_assert_ptr_nonnull(strstr(error, "/no/x"));
+	ck_assert_ptr_null(other);
+}
+END_TEST
+
+static const struct {
+	off_t offset;
+	const char *error;
+} spoilt[] = {
+	{ 0, "not a database" },
+	/* the first page, which is the schema, is whole */
+	{ 4096, "damaged" },
+};
+
+static void spoil(off_t offset)
+{
+	static const unsigned char garbage[512] = { 0xff, 1, 2, 3 };
+	int fd = open(path, O_WRONLY);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pwrite(fd, garbage, sizeof(garbage), offset),
+			 (ssize_t)sizeof(garbage));
+	i_close_fd(&fd);
+}
+
+START_TEST(db_put_aside)
+{
+	const char *error = "";
+	struct stat st;
+
+	(void)add(REPORT_FAIL, "a", 10, 0);
 	report_db_close(&db);
-	file = fopen(path, "w");
-	ck_assert_ptr_nonnull(file);
-	ck_assert_int_ge(fputs("this is not a database, and too long to be "
-			       "taken for the beginning of one.............."
-			       "............................", file), 0);
-	ck_assert_int_eq(fclose(file), 0);
-	ck_assert_int_eq(report_db_open(path, &db, &error), -1);
-	ck_assert_ptr_nonnull(strstr(error, "not a database"));
-	ck_assert_ptr_null(db);
+	spoil(spoilt[_i].offset);
+	ck_assert_msg(report_db_open(path, &db, &error) == 1, "%s", error);
+	ck_assert_ptr_nonnull(strstr(error, spoilt[_i].error));
+	ck_assert_int_eq(stat(t_strconcat(path, ".aside", NULL), &st), 0);
+	ck_assert_str_eq(all(), "");
+	(void)add(REPORT_FAIL, "a", 10, 0);
+	report_db_close(&db);
+	ck_assert_int_eq(report_db_open(path, &db, &error), 0);
+	ck_assert_str_eq(all(), "1 fail a 10 10 bob");
 }
 END_TEST
 
@@ -217,7 +247,8 @@ int main(void)
 	tcase_add_test(tc, db_bounded);
 	tcase_add_test(tc, db_owner);
 	tcase_add_test(tc, db_reopened);
-	tcase_add_test(tc, db_broken);
+	tcase_add_test(tc, db_failed);
+	tcase_add_loop_test(tc, db_put_aside, 0, N_ELEMENTS(spoilt));
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
