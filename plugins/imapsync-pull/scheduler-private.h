@@ -5,6 +5,10 @@
 #include "service-private.h"
 #include "scheduler.h"
 
+/* An account that is run on push alone and has no watch at the moment is run
+   this often, to get one. */
+#define SCHEDULER_UNWATCHED_MSECS (15*60*1000)
+
 struct scheduler_account;
 
 struct scheduler_user {

@@ -104,22 +104,31 @@ static void watch_back_off(struct scheduler_watch *watch, bool refused,
 			wait *= 2;
 		wait = I_MIN(wait, WATCH_RETRY_MAX_MSECS);
 	}
+	secs = I_MIN(secs, BACK_OFF_MAX_ASKED_SECS);
 	watch->not_before = now + I_MAX(wait, secs * 1000ULL);
 }
 
-/* At once, or with the next run that is good. Who is run on push alone has one
-   for it. */
+/* With the next run that is good. Who is run on push alone has one for it, at
+   this time, unless he is due before. */
+static void watch_with_run(struct scheduler_account *account, uint64_t at)
+{
+	if (account->interval_secs != 0 || account->due == NULL ||
+	    back_off_is_on(&account->record.back_off) ||
+	    due_state(account->due) != DUE_STATE_WAITING ||
+	    due_at(account->due) <= at)
+		return;
+	due_finished(account->due, scheduler_now(), at, FALSE);
+	scheduler_look_later(account->scheduler);
+}
+
 static void watch_again(struct scheduler_account *account)
 {
 	if (back_off_is_on(&account->record.back_off))
 		return;
 	if (scheduler_now() >= account->watch.not_before)
 		scheduler_watch_start(account);
-	else if (account->interval_secs == 0 && account->due != NULL &&
-		 !due_is_running(account->due)) {
-		due_finished(account->due, scheduler_now(),
-			     account->watch.not_before, FALSE);
-	}
+	else
+		watch_with_run(account, account->watch.not_before);
 }
 
 static void
@@ -165,7 +174,8 @@ bool scheduler_watch_is_wanted(const struct scheduler_account *account)
 		scheduler->watches != NULL && !scheduler->stopped;
 }
 
-static void watch_begin(struct scheduler_account *account)
+/* Returns FALSE if it cannot be watched at the moment. */
+static bool watch_try(struct scheduler_account *account)
 {
 	struct scheduler *scheduler = account->scheduler;
 	struct scheduler_watch *watch = &account->watch;
@@ -173,12 +183,10 @@ static void watch_begin(struct scheduler_account *account)
 	struct run_job job;
 	const char *error;
 
-	if (!scheduler_watch_is_wanted(account) || watch->id != 0)
-		return;
 	watch->hold = run_queue_hold(scheduler->service->queue, account->host,
 				     account->login);
 	if (watch->hold == NULL)
-		return;
+		return FALSE;
 	i_zero(&job);
 	if (pull_service_prepare_watch(scheduler->service, account->user->name,
 				       account->name, id, &job, &error) < 0) {
@@ -194,6 +202,17 @@ static void watch_begin(struct scheduler_account *account)
 	}
 	if (job.pool != NULL)
 		pool_unref(&job.pool);
+	return watch->id != 0;
+}
+
+static void watch_begin(struct scheduler_account *account)
+{
+	if (!scheduler_watch_is_wanted(account) || account->watch.id != 0)
+		return;
+	if (!watch_try(account)) {
+		watch_with_run(account,
+			       scheduler_now() + SCHEDULER_UNWATCHED_MSECS);
+	}
 }
 
 static void watch_queue_remove(struct scheduler_account *account)

@@ -31,9 +31,6 @@
 #define WAKE_USER_MSECS (10*1000)
 /* before the machine was started */
 #define CLOCK_OFFSET_MSECS (1000ULL*365*24*3600*1000)
-/* An account that is run on push alone and has no watch at the moment is run
-   this often, to get one. */
-#define UNWATCHED_MSECS (15*60*1000)
 
 uint64_t scheduler_now(void)
 {
@@ -147,7 +144,7 @@ scheduler_account_wait(struct scheduler_account *account, uint64_t msecs)
 {
 	if (msecs == UINT64_MAX && scheduler_watch_is_wanted(account) &&
 	    account->watch.id == 0)
-		msecs = UNWATCHED_MSECS;
+		msecs = SCHEDULER_UNWATCHED_MSECS;
 	if (msecs == UINT64_MAX) {
 		account->next_at = DUE_NEVER;
 		account->record.next_try = 0;

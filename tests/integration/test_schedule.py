@@ -14,7 +14,7 @@ import pytest
 
 from pull_rig import CANARY, PLAIN, Account, add, count, digests
 from rig import (Corpus, local_dovecot, remote_dovecot, snapshot, wait_for)
-from scripted_imap import RawServer, Server, answer
+from scripted_imap import RawServer, Server, answer, idle
 
 SERVICE, WORKER = "imapsync-pull", "imapsync-pull-worker"
 WATCHER = "imapsync-pull-watch"
@@ -428,6 +428,61 @@ def test_push_alone(local, remote, corpus):
         if number == 1:
             come_to_rest(local)
             local.restart()
+
+
+@pytest.fixture
+def pushing():
+    """A server with an INBOX that tells of news."""
+    with Server(capabilities="IMAP4rev1 LITERAL+ SASL-IR IDLE") as server:
+        server.add("INBOX")
+        server.on("IDLE", idle())
+        yield server
+
+
+def wait_watch(server, number):
+    """The connection of the watch, once the server has seen so many of
+    them."""
+    def watches():
+        found = [conn for conn in server.connections
+                 if any(line.endswith("IDLE") for line in conn.lines)]
+        return found[-1] if len(found) >= number else None
+    return wait_for(watches, what=f"watch {number}")
+
+
+def test_push_alone_is_not_forgotten(local, pushing):
+    """A watch that is over, and cannot begin again at the moment: a run will
+    get the account another one."""
+    account_of(local, pushing, idle="INBOX", interval="none")
+    watch = wait_watch(pushing, 1)
+    wait_status(local, state="waiting", watch="idle", next_try="")
+    accounts = local.dir / "state" / "imapsync-pull" / "accounts"
+    accounts.rename(accounts.with_name("away"))
+    accounts.touch(0o666)
+    watch.sock.shutdown(socket.SHUT_RDWR)
+    wait_for(lambda: totals(local)["watched"] == 0)
+    # whoever asks a second time is answered after it was tried
+    totals(local)
+    accounts.with_name("away").rename(accounts)
+    row = wait_status(local, state="waiting")
+    assert 0 < when(row["next_try"]) - time.time() <= 15 * 60 + 1
+
+
+def test_news_outlive_the_watch(scratch, silent, pushing):
+    """Who is due stays due, however often his watch ends."""
+    local = local_dovecot(scratch, schedule=True)
+    local.configure("imapsync_pull_max_runs = 1\n")
+    local.add_user("bob")
+    local.start()
+    account_of(local, pushing, idle="INBOX", interval="none")
+    wait_watch(pushing, 1)
+    wait_status(local, state="waiting", watch="idle", next_try="")
+    account_of(local, silent, name="other")
+    wait_status(local, account="other", state="running")
+    for number in (1, 2):
+        wait_watch(pushing, number).sock.shutdown(socket.SHUT_RDWR)
+    wait_status(local, watch="")
+    assert status(local)["state"] == "due"
+    local.doveadm("imapsync", "stop", "-A")
 
 
 def test_killed_watcher(local, remote, corpus):
