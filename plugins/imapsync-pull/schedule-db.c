@@ -15,14 +15,14 @@ enum statement {
 static const char *const statements[STATEMENT_COUNT] = {
 	[STATEMENT_LOAD] =
 		"SELECT user, account, last_try, last_ok, next_try, since,"
-		" class, failures, refusals, hint, text, stored, failed, msecs"
-		" FROM schedule",
+		" class, failures, refusals, hint, text, stored, failed, msecs,"
+		" fingerprint FROM schedule",
 	[STATEMENT_SET] =
 		"INSERT OR REPLACE INTO schedule (user, account, last_try,"
 		" last_ok, next_try, since, class, failures, refusals, hint,"
-		" text, stored, failed, msecs) VALUES"
+		" text, stored, failed, msecs, fingerprint) VALUES"
 		" (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
-		" ?14)",
+		" ?14, ?15)",
 	[STATEMENT_DELETE] =
 		"DELETE FROM schedule WHERE user = ?1 AND account = ?2",
 };
@@ -42,8 +42,12 @@ static const struct sqlite_file_settings schedule_db_set_file = {
 		" hint TEXT NOT NULL, text TEXT NOT NULL,"
 		" stored INTEGER NOT NULL, failed INTEGER NOT NULL,"
 		" msecs INTEGER NOT NULL,"
+		" fingerprint INTEGER NOT NULL,"
 		" PRIMARY KEY (user, account)) WITHOUT ROWID;",
-	.version = 1,
+	.version = 2,
+	.upgrade =
+		"ALTER TABLE schedule"
+		" ADD COLUMN fingerprint INTEGER NOT NULL DEFAULT 0;",
 	.statements = statements,
 	.statement_count = STATEMENT_COUNT,
 	/* a former process of ours that is about to end */
@@ -143,6 +147,7 @@ schedule_read(pool_t pool, sqlite3_stmt *stmt, struct schedule_record *record_r)
 	record_r->stored = sqlite3_column_int64(stmt, 11);
 	record_r->failed = sqlite3_column_int64(stmt, 12);
 	record_r->msecs = sqlite3_column_int64(stmt, 13);
+	record_r->fingerprint = sqlite3_column_int64(stmt, 14);
 }
 
 int schedule_db_load(struct schedule_db *db, pool_t pool,
@@ -182,6 +187,7 @@ int schedule_db_set(struct schedule_db *db,
 	(void)sqlite3_bind_int64(stmt, 12, record->stored);
 	(void)sqlite3_bind_int64(stmt, 13, record->failed);
 	(void)sqlite3_bind_int64(stmt, 14, record->msecs);
+	(void)sqlite3_bind_int64(stmt, 15, record->fingerprint);
 	return sqlite_file_run(stmt);
 }
 

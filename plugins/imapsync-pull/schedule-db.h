@@ -25,6 +25,9 @@ struct schedule_record {
 	const char *text;
 	/* of the last run: messages stored, messages that failed, its length */
 	unsigned int stored, failed, msecs;
+	/* of the settings and the secret all this was found with, 0 = not
+	   known */
+	uint32_t fingerprint;
 };
 ARRAY_DEFINE_TYPE(schedule_record, struct schedule_record);
 

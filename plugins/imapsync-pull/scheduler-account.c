@@ -2,6 +2,7 @@
 
 #include "lib.h"
 #include "array.h"
+#include "crc32.h"
 #include "llist.h"
 #include "str-sanitize.h"
 #include "dovecot-compat.h"
@@ -164,6 +165,19 @@ static void scheduler_db_open(struct scheduler *scheduler)
 		e_error(scheduler->event, "%s", error);
 }
 
+/* It was set: whatever went wrong, went wrong with what is no more. */
+static void scheduler_record_renew(struct scheduler_account *account)
+{
+	struct schedule_record *record = &account->record;
+
+	i_zero(&record->back_off);
+	record->hint = REPLY_HINT_NONE;
+	record->since = 0;
+	record->next_try = time(NULL);
+	scheduler_account_set_text(account, "");
+	scheduler_account_save(account);
+}
+
 static void
 scheduler_record_take(struct scheduler *scheduler,
 		      const struct schedule_record *record)
@@ -171,16 +185,22 @@ scheduler_record_take(struct scheduler *scheduler,
 	struct scheduler_account *account =
 		scheduler_account_find(scheduler, record->user,
 				       record->account);
+	uint32_t fingerprint;
 
 	if (account == NULL) {
 		scheduler_record_forget(scheduler, record->user,
 					record->account);
 		return;
 	}
+	fingerprint = account->record.fingerprint;
 	account->record = *record;
 	account->record.user = account->user->name;
 	account->record.account = account->name;
+	account->record.fingerprint = fingerprint;
 	scheduler_account_set_text(account, record->text);
+	/* while nobody kept the schedule, or another process did */
+	if (record->fingerprint != 0 && record->fingerprint != fingerprint)
+		scheduler_record_renew(account);
 }
 
 static void scheduler_records_load(struct scheduler *scheduler)
@@ -286,17 +306,9 @@ static void scheduler_account_plan(struct scheduler_account *account)
 	}
 }
 
-/* It was set: whatever went wrong, went wrong with what is no more. */
 static void scheduler_account_renew(struct scheduler_account *account)
 {
-	struct schedule_record *record = &account->record;
-
-	i_zero(&record->back_off);
-	record->hint = REPLY_HINT_NONE;
-	record->since = 0;
-	record->next_try = time(NULL);
-	scheduler_account_set_text(account, "");
-	scheduler_account_save(account);
+	scheduler_record_renew(account);
 	scheduler_watch_stop(account);
 	i_zero(&account->watch);
 	scheduler_account_plan(account);
@@ -309,22 +321,24 @@ static void scheduler_account_renew(struct scheduler_account *account)
  * What the dict says
  */
 
-static unsigned int
+/* Of everything that was set, secret too. It outlives us: a CRC is the same
+   whatever computes it. */
+static uint32_t
 scheduler_entry_fingerprint(const struct account_entry *entry)
 {
 	pool_t pool;
 	const char *const *settings;
-	unsigned int fingerprint = 0;
+	uint32_t crc;
 
 	if (entry->error != NULL)
-		return str_hash(entry->error);
+		return crc32_str(entry->error);
 	pool = pool_alloconly_create("account settings", 2048);
+	crc = crc32_str(entry->sealed == NULL ? "" : entry->sealed);
 	settings = account_print(pool, &entry->account, FALSE);
 	for (; *settings != NULL; settings++)
-		fingerprint = fingerprint * 31 + str_hash(*settings);
+		crc = crc32_data_more(crc, *settings, strlen(*settings) + 1);
 	pool_unref(&pool);
-	return fingerprint * 31 +
-		(entry->sealed == NULL ? 0 : str_hash(entry->sealed));
+	return crc;
 }
 
 static void
@@ -352,7 +366,7 @@ static struct scheduler_account *
 scheduler_entry_take(struct scheduler *scheduler,
 		     const struct account_entry *entry)
 {
-	unsigned int fingerprint = scheduler_entry_fingerprint(entry);
+	uint32_t fingerprint = scheduler_entry_fingerprint(entry);
 	struct scheduler_account *account =
 		scheduler_account_find(scheduler, entry->account.user,
 				       entry->account.name);
@@ -363,9 +377,9 @@ scheduler_entry_take(struct scheduler *scheduler,
 						entry->account.name);
 	}
 	account->listed = TRUE;
-	if (known && account->fingerprint == fingerprint)
+	if (known && account->record.fingerprint == fingerprint)
 		return NULL;
-	account->fingerprint = fingerprint;
+	account->record.fingerprint = fingerprint;
 	scheduler_account_update(account, entry);
 	return account;
 }
@@ -452,7 +466,7 @@ void scheduler_account_set(struct scheduler *scheduler,
 	struct scheduler_account *account;
 
 	if (!scheduler->active) {
-		/* it will be read with all others */
+		/* it will be read with all others, and found to be another */
 		return;
 	}
 	account = scheduler_entry_take(scheduler, entry);

@@ -47,8 +47,6 @@ struct scheduler_account {
 	char *name, *host, *login;
 	unsigned int interval_secs;
 	bool enabled, idle;
-	/* of everything that was set, secret too */
-	unsigned int fingerprint;
 	/* found at the last reading */
 	bool listed;
 

@@ -104,16 +104,19 @@ sqlite_file_check(struct sqlite_file *file, const char **error_r)
 	return SQLITE_FILE_UNUSABLE;
 }
 
-static enum sqlite_file_result
-sqlite_file_make(struct sqlite_file *file, const char **error_r)
+/* This brings its tables to our version. */
+static int sqlite_file_migrate(struct sqlite_file *file, const char *sql)
 {
-	const char *sql = t_strdup_printf(
+	return sqlite_file_exec(file, t_strdup_printf(
 		"BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT",
-		file->set->schema, file->set->version);
+		sql, file->set->version));
+}
 
-	if (sqlite_file_exec(file, sql) < 0)
-		return sqlite_file_failure(file, error_r);
-	return SQLITE_FILE_NEW;
+static bool
+sqlite_file_is_former(const struct sqlite_file *file, const char *version)
+{
+	return file->set->upgrade != NULL &&
+		strcmp(version, dec2str(file->set->version - 1)) == 0;
 }
 
 static enum sqlite_file_result
@@ -129,9 +132,15 @@ sqlite_file_init(struct sqlite_file *file, const char **error_r)
 	if (sqlite_file_exec(file, file->set->pragmas) < 0 ||
 	    sqlite_file_ask(file, "PRAGMA user_version", &version) < 0)
 		return sqlite_file_failure(file, error_r);
-	if (strcmp(version, "0") == 0)
-		return sqlite_file_make(file, error_r);
-	if (strcmp(version, dec2str(file->set->version)) != 0) {
+	if (strcmp(version, "0") == 0) {
+		if (sqlite_file_migrate(file, file->set->schema) < 0)
+			return sqlite_file_failure(file, error_r);
+		return SQLITE_FILE_NEW;
+	}
+	if (sqlite_file_is_former(file, version)) {
+		if (sqlite_file_migrate(file, file->set->upgrade) < 0)
+			return sqlite_file_failure(file, error_r);
+	} else if (strcmp(version, dec2str(file->set->version)) != 0) {
 		*error_r = t_strdup_printf("%s has version %s: it was written "
 			"by a newer imapsync-pull", file->path, version);
 		return SQLITE_FILE_UNUSABLE;

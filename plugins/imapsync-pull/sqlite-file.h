@@ -16,6 +16,9 @@ struct sqlite_file_settings {
 	const char *schema;
 	/* of the schema, above 0: a file of another one is not touched */
 	int version;
+	/* what makes the tables of the version before this one into these; NULL
+	   = that is no version of ours */
+	const char *upgrade;
 	/* known by their number; prepared when first used */
 	const char *const *statements;
 	unsigned int statement_count;

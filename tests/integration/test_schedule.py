@@ -4,6 +4,7 @@ twice, and nobody is asked more often than he should be."""
 
 import contextlib
 import datetime
+import fcntl
 import re
 import signal
 import socket
@@ -231,6 +232,32 @@ def test_trouble_outlives_the_service(local):
             assert abs(shift) <= 2
             assert {**again, "next_try": row["next_try"]} == row
         assert logins(server) == 1
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["set", "deleted"])
+def test_set_while_another_keeps_the_schedule(local, corpus, again):
+    """Who takes the schedule over finds what was changed meanwhile."""
+    directory = local.dir / "state" / "imapsync-pull"
+    with Server(secret=CANARY) as server:
+        server.add("INBOX").append(corpus.message().content)
+        account = account_of(local, server, secret="wrong")
+        wait_status(local, state="failing", failures=1)
+        local.stop()
+        with open(directory / "schedule.lock", "rb+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            local.start()
+            if again:
+                local.doveadm("imapsync", "account", "delete", "-u", "bob",
+                              "work")
+                account_of(local, server, secret=CANARY)
+            else:
+                account.change_secret(CANARY)
+        row = wait_status(local, state="waiting", **{"class": "ok"})
+        assert (row["failures"], row["error"]) == (0, "")
+        # who was not changed goes on as before
+        come_to_rest(local)
+        local.restart()
+        assert wait_for(lambda: status(local))["last_try"] == row["last_try"]
 
 
 # -- by hand

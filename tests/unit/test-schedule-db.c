@@ -58,6 +58,7 @@ static const struct schedule_record failing = {
 	.hint = REPLY_HINT_APP_PASSWORD,
 	.text = "login refused: it's \"wrong\"",
 	.stored = 7, .failed = 1, .msecs = 4000000000U,
+	.fingerprint = 0xfedcba98,
 };
 
 static void set(const char *user, const char *account, time_t next_try)
@@ -129,6 +130,7 @@ START_TEST(db_set_load)
 	ck_assert_uint_eq(record->stored, 7);
 	ck_assert_uint_eq(record->failed, 1);
 	ck_assert_uint_eq(record->msecs, failing.msecs);
+	ck_assert_uint_eq(record->fingerprint, failing.fingerprint);
 }
 END_TEST
 
@@ -266,6 +268,44 @@ START_TEST(db_put_aside)
 }
 END_TEST
 
+static const char former_file[] =
+	"CREATE TABLE schedule (user TEXT NOT NULL, account TEXT NOT NULL,"
+	" last_try INTEGER NOT NULL, last_ok INTEGER NOT NULL,"
+	" next_try INTEGER NOT NULL, since INTEGER NOT NULL,"
+	" class TEXT NOT NULL, failures INTEGER NOT NULL,"
+	" refusals INTEGER NOT NULL, hint TEXT NOT NULL, text TEXT NOT NULL,"
+	" stored INTEGER NOT NULL, failed INTEGER NOT NULL,"
+	" msecs INTEGER NOT NULL, PRIMARY KEY (user, account)) WITHOUT ROWID;"
+	"INSERT INTO schedule VALUES ('anna', 'work', 1, 2, 20, 4, 'server', 5,"
+	" 6, 'none', 'x', 7, 8, 9);"
+	"PRAGMA user_version = 1;";
+
+START_TEST(db_upgraded)
+{
+	ARRAY_TYPE(schedule_record) records;
+	const struct schedule_record *record;
+	sqlite3 *sqlite;
+
+	schedule_db_close(&db);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(sqlite3_open(path, &sqlite), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_exec(sqlite, former_file, NULL, NULL, NULL),
+			 SQLITE_OK);
+	ck_assert_int_eq(sqlite3_close(sqlite), SQLITE_OK);
+	db_open(0, "");
+	ck_assert_str_eq(all(), "anna/work 20");
+	load(&records, 1);
+	record = array_front(&records);
+	ck_assert_uint_eq(record->fingerprint, 0);
+	ck_assert_uint_eq(record->back_off.refusals, 6);
+	/* once */
+	set("anna", "work", 30);
+	schedule_db_close(&db);
+	db_open(0, "");
+	ck_assert_str_eq(all(), "anna/work 30");
+}
+END_TEST
+
 static int count_rows(const char *file)
 {
 	sqlite3 *sqlite;
@@ -347,6 +387,7 @@ int main(void)
 	tcase_add_test(tc, db_killed);
 	tcase_add_loop_test(tc, db_put_aside, 0, N_ELEMENTS(spoilt));
 	tcase_add_test(tc, db_put_aside_with_log);
+	tcase_add_test(tc, db_upgraded);
 	tcase_add_test(tc, db_failed);
 	tcase_add_test(tc, db_symlinked_directory);
 	suite_add_tcase(suite, tc);
