@@ -276,7 +276,8 @@ scheduler_account_first_at(const struct scheduler_account *account)
 	time_t wait;
 
 	if (record->next_try == 0) {
-		return record->last_try != 0 && account->interval_secs == 0 &&
+		/* one that never ended well was stopped */
+		return record->last_ok != 0 && account->interval_secs == 0 &&
 			!account->idle ? DUE_NEVER : now;
 	}
 	wait = scheduler_record_wait(account, time(NULL));

@@ -31,6 +31,9 @@
 #define WAKE_USER_MSECS (10*1000)
 /* before the machine was started */
 #define CLOCK_OFFSET_MSECS (1000ULL*365*24*3600*1000)
+/* A pull that was stopped, of an account that has no interval to wait for: what
+   it was to bring is not here yet. */
+#define STOPPED_MSECS (5*60*1000)
 
 uint64_t scheduler_now(void)
 {
@@ -140,8 +143,11 @@ scheduler_account_take_end(struct scheduler_account *account,
 
 /* When it is run next, and the record with it. */
 static void
-scheduler_account_wait(struct scheduler_account *account, uint64_t msecs)
+scheduler_account_wait(struct scheduler_account *account,
+		       enum reply_class class, uint64_t msecs)
 {
+	if (msecs == UINT64_MAX && class == REPLY_CLASS_STOPPED)
+		msecs = STOPPED_MSECS;
 	if (msecs == UINT64_MAX && scheduler_watch_is_wanted(account) &&
 	    account->watch.id == 0)
 		msecs = SCHEDULER_UNWATCHED_MSECS;
@@ -181,7 +187,7 @@ void scheduler_run_ended(struct scheduler *scheduler,
 		return;
 	record = &account->record;
 	scheduler_account_take_end(account, end, msecs);
-	scheduler_account_wait(account,
+	scheduler_account_wait(account, end->class,
 		back_off_next(&record->back_off, end->class, end->wait_secs,
 			      scheduler_account_interval(account),
 			      i_rand()));

@@ -8,6 +8,7 @@ import fcntl
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 
@@ -302,6 +303,26 @@ def test_stop(local, silent):
     wait_for(lambda: not local.pids(WORKER))
     assert local.doveadm("imapsync", "stop", "-u", "bob",
                          "none").code == EX_NOHOST
+
+
+def test_stopped_goes_on(local, silent):
+    """Also who is to be pulled but once, and whatever happens meanwhile."""
+    account_of(local, silent, preset="migrate")
+    wait_for(lambda: len(silent.connections) == 1)
+    local.doveadm("imapsync", "stop", "-u", "bob", "work")
+    row = wait_status(local, state="waiting")
+    assert 0 < when(row["next_try"]) - time.time() <= 5 * 60 + 1
+    local.restart()
+    again = wait_status(local, state="waiting")
+    assert abs(when(again["next_try"]) - when(row["next_try"])) <= 2
+    # of one that was stopped before, it is not known when it goes on
+    local.stop()
+    path = local.dir / "state" / "imapsync-pull" / "schedule.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE schedule SET next_try = 0")
+    local.start()
+    wait_for(lambda: len(silent.connections) == 2)
+    local.doveadm("imapsync", "stop", "-A")
 
 
 @pytest.mark.sanitize
