@@ -15,8 +15,6 @@ struct scheduler_user {
 	/* in scheduler->users */
 	char *name;
 	struct scheduler_account *accounts;
-	/* when a login last made them due, 0 = never */
-	uint64_t woken_at;
 };
 
 /* One account under watch, or about to be. */
@@ -59,6 +57,8 @@ struct scheduler_account {
 	struct run *run;
 	/* what due is told when that ends, see scheduler_run_ended() */
 	uint64_t next_at;
+	/* when its last run ended, 0 = none has yet, as far as we know */
+	uint64_t ended_at;
 
 	struct scheduler_watch watch;
 };

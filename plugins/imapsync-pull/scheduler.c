@@ -26,9 +26,10 @@
 /* The account is being pulled by hand, or another one has its mailbox. */
 #define TAKEN_RETRY_MSECS 1000
 /* A user who opens ten connections at once has logged in once. Any local
-   process may say that he has: no account is pulled more often for it than it
-   could be by its interval. */
-#define WAKE_USER_MSECS (10*1000)
+   process may say that he has: no account is pulled for it more often than so,
+   or than its interval allows. The second one is for those without. */
+#define WAKE_MSECS (60*1000)
+#define WAKE_PUSHED_MSECS (5*60*1000)
 /* before the machine was started */
 #define CLOCK_OFFSET_MSECS (1000ULL*365*24*3600*1000)
 /* A pull that was stopped, of an account that has no interval to wait for: what
@@ -186,6 +187,7 @@ void scheduler_run_ended(struct scheduler *scheduler,
 	    !scheduler_run_counts(scheduler, request, end->class))
 		return;
 	record = &account->record;
+	account->ended_at = scheduler_now();
 	scheduler_account_take_end(account, end, msecs);
 	scheduler_account_wait(account, end->class,
 		back_off_next(&record->back_off, end->class, end->wait_secs,
@@ -203,6 +205,21 @@ void scheduler_run_ended(struct scheduler *scheduler,
 		scheduler_watch_start(account);
 }
 
+/* Whoever has neither interval nor push is pulled once, logins or not. */
+static bool
+scheduler_account_may_wake(const struct scheduler_account *account,
+			   uint64_t now)
+{
+	uint64_t msecs = WAKE_PUSHED_MSECS;
+
+	if (account->due == NULL || due_is_running(account->due) ||
+	    (account->interval_secs == 0 && !account->idle))
+		return FALSE;
+	if (account->interval_secs != 0)
+		msecs = I_MIN(account->interval_secs * 1000ULL, WAKE_MSECS);
+	return now - account->ended_at > msecs;
+}
+
 void scheduler_wake_user(struct scheduler *scheduler, const char *user)
 {
 	struct scheduler_user *suser =
@@ -210,12 +227,11 @@ void scheduler_wake_user(struct scheduler *scheduler, const char *user)
 	struct scheduler_account *account;
 	uint64_t now = scheduler_now();
 
-	if (suser == NULL || now - suser->woken_at < WAKE_USER_MSECS)
+	if (suser == NULL)
 		return;
-	suser->woken_at = now;
 	for (account = suser->accounts; account != NULL;
 	     account = account->user_next) {
-		if (account->due != NULL)
+		if (scheduler_account_may_wake(account, now))
 			due_wake(account->due, DUE_WAKE_NEWS, now);
 	}
 	scheduler_look_later(scheduler);

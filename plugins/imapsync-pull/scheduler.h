@@ -57,7 +57,8 @@ void scheduler_account_set(struct scheduler *scheduler,
 			   const struct account_entry *entry);
 void scheduler_account_deleted(struct scheduler *scheduler, const char *user,
 			       const char *name);
-/* There may be something new for a user: somebody has logged in. */
+/* There may be something new for a user: somebody has logged in. Whoever was
+   pulled just now is not pulled again for it. */
 void scheduler_wake_user(struct scheduler *scheduler, const char *user);
 /* A run ended, whoever asked for it. */
 void scheduler_run_ended(struct scheduler *scheduler,

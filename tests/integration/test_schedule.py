@@ -610,15 +610,32 @@ def waking(scratch):
 
 def test_login_wakes(waking, remote, corpus):
     remote.start()
-    account_of(waking, remote, interval="1d")
+    account = account_of(waking, remote, interval="1d")
     wait_status(waking, state="waiting", **{"class": "ok"})
     add(remote, "anna", corpus.message())
-    waking.imap("bob").logout()
-    wait_status(waking, state="waiting", stored=1)
-    # who logs in ten times at once has logged in once
+    # it was pulled just now
     for _ in range(10):
         waking.imap("bob").logout()
-    assert status(waking)["stored"] == 1
+    assert account.run().new == 1
+    come_to_rest(waking)
+    waking.restart()
+    wait_status(waking, state="waiting")
+    add(remote, "anna", corpus.message(), corpus.message())
+    waking.imap("bob").logout()
+    wait_status(waking, state="waiting", stored=2)
+
+
+def test_login_wakes_no_migration(waking, remote, corpus):
+    """It is over: nothing happens by itself any more."""
+    remote.start()
+    account = account_of(waking, remote, preset="migrate")
+    wait_status(waking, state="waiting", **{"class": "ok"})
+    come_to_rest(waking)
+    waking.restart()
+    wait_status(waking, state="waiting")
+    add(remote, "anna", corpus.message())
+    waking.imap("bob").logout()
+    assert account.run().new == 1
 
 
 def test_login_wakes_nobody_by_default(local, remote, corpus):
@@ -641,7 +658,10 @@ def test_wake_socket_takes_nothing_else(waking, remote):
     """It is open to all: garbage does nothing, and nobody keeps others out."""
     remote.start()
     account_of(waking, remote, interval="1d")
-    row = wait_status(waking, state="waiting", **{"class": "ok"})
+    wait_status(waking, state="waiting", **{"class": "ok"})
+    come_to_rest(waking)
+    waking.restart()
+    row = wait_status(waking, state="waiting")
     path = waking.socket("imapsync-pull-wake")
     idle = []
     for data in (b"", b"\n", b"wake\n", b"wake\tnobody\n", b"wake bob\n",
