@@ -308,25 +308,21 @@ static const char *account_entry_problem(const struct account_entry *entry)
 		entry->error);
 }
 
+static const char *
+account_list_entry(struct asker *asker, const struct account_entry *entry)
+{
+	if (entry->error != NULL)
+		return account_entry_problem(entry);
+	account_list_row(asker, &entry->account);
+	return NULL;
+}
+
 void asker_account_list(struct asker *asker, const struct job_line *line)
 {
 	ARRAY_TYPE(account_entry) entries;
-	const struct account_entry *entry;
-	const char *error = NULL;
 
-	if (!pull_service_find_accounts(asker, line, TRUE, &entries))
-		return;
-	array_foreach(&entries, entry) {
-		if (entry->error != NULL)
-			error = account_entry_problem(entry);
-		else T_BEGIN {
-			account_list_row(asker, &entry->account);
-		} T_END;
-	}
-	if (error == NULL)
-		asker_end_ok(asker);
-	else
-		asker_end_error(asker, REPLY_CLASS_CONFIG, 0, "%s", error);
+	if (pull_service_find_accounts(asker, line, TRUE, &entries))
+		asker_send_entries(asker, &entries, account_list_entry);
 }
 
 static void

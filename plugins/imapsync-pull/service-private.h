@@ -44,6 +44,8 @@ struct asker {
 	/* of the command in progress; wiped when it ends */
 	pool_t pool;
 	struct asker_runs *runs;
+	/* rows that are yet to be made, see asker_send_entries() */
+	struct asker_entries *entries;
 };
 
 /* why a command ended */
@@ -62,6 +64,16 @@ typedef void asker_command_t(struct asker *asker, const struct job_line *line);
 /* Begin a row, add to it with job_line_add(), send it. */
 string_t *asker_row_begin(void);
 void asker_row_send(struct asker *asker, string_t *row);
+/* Sends the row of an account, and returns NULL, or returns why it has none;
+   that may be from the data stack. */
+typedef const char *
+asker_entry_row_t(struct asker *asker, const struct account_entry *entry);
+/* The rows of all entries, which are from asker's pool, and then the end of the
+   command: an error, if one has no row. Rows are made as fast as they are
+   read. */
+void asker_send_entries(struct asker *asker,
+			const ARRAY_TYPE(account_entry) *entries,
+			asker_entry_row_t *row);
 /* A line that need not arrive. */
 void asker_progress_send(struct asker *asker, const string_t *line);
 /* The last line of a command. */

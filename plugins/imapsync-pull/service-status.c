@@ -56,7 +56,7 @@ static void status_add_broken(string_t *row, const char *error)
 	job_line_add(row, "error", str_sanitize_utf8(error, VALUE_MAX_CHARS));
 }
 
-static void
+static const char *
 status_row(struct asker *asker, const struct account_entry *entry)
 {
 	const struct account *account = &entry->account;
@@ -80,22 +80,18 @@ status_row(struct asker *asker, const struct account_entry *entry)
 		job_line_add(row, "class", reply_class_name(REPLY_CLASS_OK));
 	}
 	asker_row_send(asker, row);
+	return NULL;
 }
 
 static void
 asker_status_accounts(struct asker *asker, const struct job_line *line)
 {
 	ARRAY_TYPE(account_entry) entries;
-	const struct account_entry *entry;
 
-	if (!pull_service_find_accounts(asker, line,
-					job_line_get(line, "name") == NULL,
-					&entries))
-		return;
-	array_foreach(&entries, entry) T_BEGIN {
-		status_row(asker, entry);
-	} T_END;
-	asker_end_ok(asker);
+	if (pull_service_find_accounts(asker, line,
+				       job_line_get(line, "name") == NULL,
+				       &entries))
+		asker_send_entries(asker, &entries, status_row);
 }
 
 /*

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 #include "lib.h"
+#include "array.h"
 #include "ioloop.h"
 #include "istream.h"
 #include "ostream.h"
@@ -18,6 +19,8 @@
 /* What doveadm has not read yet. Progress is dropped first; somebody who does
    not read his rows at all loses the connection. */
 #define ASKER_PROGRESS_BUFFER (64*1024)
+/* rows of accounts are made when there is less than this */
+#define ASKER_ENTRIES_BUFFER (64*1024)
 #define ASKER_MAX_BUFFER (32*1024*1024)
 #define USERDB_TIMEOUT_MSECS (10*1000)
 
@@ -108,6 +111,74 @@ void asker_end_error(struct asker *asker, enum reply_class class,
 	va_end(args);
 	asker_end(asker, &end);
 }
+
+/*
+ * Rows of many accounts
+ */
+
+struct asker_entries {
+	ARRAY_TYPE(account_entry) entries;
+	unsigned int next;
+	asker_entry_row_t *row;
+	/* of the last account that has no row, else NULL */
+	const char *error;
+};
+
+static void asker_entries_end(struct asker *asker)
+{
+	const char *error = asker->entries->error;
+
+	asker->entries = NULL;
+	if (error == NULL)
+		asker_end_ok(asker);
+	else
+		asker_end_error(asker, REPLY_CLASS_CONFIG, 0, "%s", error);
+}
+
+static void asker_entries_next(struct asker *asker)
+{
+	struct asker_entries *entries = asker->entries;
+	const char *error;
+
+	if (entries->next == array_count(&entries->entries)) {
+		asker_entries_end(asker);
+		return;
+	}
+	error = entries->row(asker, array_idx(&entries->entries,
+					      entries->next++));
+	if (error != NULL)
+		entries->error = p_strdup(asker->pool, error);
+}
+
+static int asker_output(struct asker *asker)
+{
+	struct ostream *output = asker->conn.output;
+
+	if (o_stream_flush(output) < 0)
+		return 1;
+	while (asker->entries != NULL &&
+	       o_stream_get_buffer_used_size(output) < ASKER_ENTRIES_BUFFER) {
+		T_BEGIN {
+			asker_entries_next(asker);
+		} T_END;
+	}
+	return asker->entries == NULL ? 1 : 0;
+}
+
+void asker_send_entries(struct asker *asker,
+			const ARRAY_TYPE(account_entry) *entries,
+			asker_entry_row_t *row)
+{
+	asker->entries = p_new(asker->pool, struct asker_entries, 1);
+	asker->entries->entries = *entries;
+	asker->entries->row = row;
+	o_stream_set_flush_callback(asker->conn.output, asker_output, asker);
+	o_stream_set_flush_pending(asker->conn.output, TRUE);
+}
+
+/*
+ * Commands
+ */
 
 static void asker_command(struct asker *asker, const struct job_line *line)
 {

@@ -551,6 +551,21 @@ def test_broken_record_stops_no_other(ready):
     assert "unusable" in result.err
 
 
+def test_rows_without_end(ready):
+    """Who reads more slowly than rows can be made gets all of them, be they
+    more than the service would keep for him."""
+    add(ready, "work", *HOST, f"owner={'x' * 6000}")
+    ready.stop()
+    path = service_dir(ready) / "accounts"
+    key, value = path.read_text().splitlines()
+    names = [f"work{number}" for number in range(7000)]
+    path.write_text("".join(f"{key.replace('work', name)}\n{value}\n"
+                            for name in names))
+    ready.start()
+    rows = must(account(ready, "list", json=True)).rows
+    assert sorted(row["account"] for row in rows) == sorted(names)
+
+
 # -- runs
 
 def test_interrupt_stops_the_run(ready, silent):
