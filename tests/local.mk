@@ -49,6 +49,7 @@ unit_pull_tests = \
 	tests/unit/test-account-store \
 	tests/unit/test-inflight \
 	tests/unit/test-job \
+	tests/unit/test-remote-list \
 	tests/unit/test-report-db \
 	tests/unit/test-run-queue \
 	tests/unit/test-schedule-db \
@@ -60,6 +61,7 @@ unit_pull_libs = $(pull_libs) $(CHECK_LIBS)
 tests_unit_test_account_store_LDADD = $(unit_pull_libs)
 tests_unit_test_inflight_LDADD = $(unit_pull_libs)
 tests_unit_test_job_LDADD = $(unit_pull_libs)
+tests_unit_test_remote_list_LDADD = $(unit_pull_libs)
 tests_unit_test_report_db_LDADD = $(unit_pull_libs)
 tests_unit_test_run_queue_LDADD = $(unit_pull_libs)
 tests_unit_test_schedule_db_LDADD = $(unit_pull_libs)

@@ -31,7 +31,8 @@ bool remote_list_parse(const struct imap_arg *args,
 	i_zero(listed_r);
 	if (!imap_arg_get_list(&args[0], &attributes) ||
 	    !imap_arg_get_nstring(&args[1], &separator) ||
-	    !imap_arg_get_astring(&args[2], &listed_r->remote_name))
+	    !imap_arg_get_astring(&args[2], &listed_r->remote_name) ||
+	    strlen(listed_r->remote_name) > FOLDER_REMOTE_NAME_MAX)
 		return FALSE;
 	if (separator != NULL && strlen(separator) == 1)
 		listed_r->separator = separator[0];

@@ -17,8 +17,9 @@
    makes them. */
 #define INPUT_BUFFER_SIZE 1024
 #define MAX_LINE_SIZE (64*1024)
-/* folders in one answer to LIST */
+/* folders in one answer to LIST, and its size: what is kept of it is less */
 #define MAX_FOLDERS 20000
+#define MAX_LIST_BYTES (8*1024*1024)
 /* A burst is one piece of news: the first of it is told after this ... */
 #define NEWS_FIRST_MSECS 50
 /* ... and the rest of it at most so often. */
@@ -58,8 +59,11 @@ struct watch {
 	struct watch_folders *folders;
 	/* what the last LIST said */
 	struct watch_digest digest;
-	/* lines of the answer to this one */
+	/* lines of the answer to this one, and where it began */
 	unsigned int listed;
+	uoff_t list_start_bytes;
+	/* how often LIST is sent when folders come and go */
+	struct watch_pace list_pace;
 	/* news of the folder with IDLE came since the last LIST was sent; and
 	   between the last two */
 	bool heard, heard_before;
@@ -264,6 +268,7 @@ watch_replied(const struct remote_imap_reply *reply, void *context)
 	}
 	if (reply->status != IMAP_REPLY_OK) {
 		watch_note_refusal(watch, reply->error);
+		watch_folders_abort(watch->folders);
 		watch_input(watch, WATCH_INPUT_REFUSED);
 		return;
 	}
@@ -321,7 +326,9 @@ static void watch_send_notify(struct watch *watch)
 static void watch_send_list(struct watch *watch)
 {
 	watch_folders_begin(watch->folders);
+	watch_pace_told(&watch->list_pace, monotonic_msecs());
 	watch->listed = 0;
+	remote_imap_get_traffic(watch->client, &watch->list_start_bytes, NULL);
 	watch->heard_before = watch->heard;
 	watch->heard = FALSE;
 	/* flags that changed: by MODSEQ, or as far as \Seen goes */
@@ -424,6 +431,7 @@ static void watch_list_status(struct watch *watch, const struct imap_arg *args)
 	unsigned int count;
 
 	if (!imap_arg_get_astring(&args[0], &name) ||
+	    strlen(name) > FOLDER_REMOTE_NAME_MAX ||
 	    !imap_arg_get_list(&args[1], &items))
 		return;
 	count = status_numbers(items, numbers);
@@ -438,7 +446,24 @@ static void watch_list_folder(struct watch *watch, const struct imap_arg *args)
 		watch_folders_add(watch->folders, &listed);
 }
 
-/* Returns FALSE if it is no answer to LIST. */
+/* Flood control does not look at the answer to LIST, which is large with many
+   folders: its size has an end instead. */
+static bool watch_list_is_too_big(struct watch *watch)
+{
+	uoff_t bytes;
+
+	remote_imap_get_traffic(watch->client, &bytes, NULL);
+	return bytes - watch->list_start_bytes > MAX_LIST_BYTES;
+}
+
+static void watch_fail_list(struct watch *watch)
+{
+	watch_fail_text(watch, REPLY_CLASS_PROTOCOL, 0, t_strdup_printf(
+		"the server's answer to LIST is larger than %u MB",
+		MAX_LIST_BYTES / (1024*1024)));
+}
+
+/* Returns FALSE if it is no answer to LIST. If TRUE, the watch may be gone. */
 static bool watch_list_untagged(struct watch *watch, const char *name,
 				const struct imap_arg *args)
 {
@@ -448,7 +473,9 @@ static bool watch_list_untagged(struct watch *watch, const char *name,
 		return FALSE;
 	if (++watch->listed > MAX_FOLDERS * 2)
 		return FALSE;
-	if (status)
+	if (watch_list_is_too_big(watch))
+		watch_fail_list(watch);
+	else if (status)
 		watch_list_status(watch, args);
 	else
 		watch_list_folder(watch, args);
@@ -464,13 +491,16 @@ static void watch_notified(struct watch *watch, const struct imap_arg *args)
 		watch_news(watch);
 }
 
-/* Folders come and go: ask what counts now. */
+/* Folders come and go: ask what counts now. A few changes are asked about as
+   they come; those that go on and on, together. */
 static void watch_notified_folder(struct watch *watch)
 {
+	uint64_t wait = watch_pace_wait(&watch->list_pace, monotonic_msecs());
+
 	if (!watch->fsm.can_list)
 		watch_news(watch);
 	else if (watch->to_poll == NULL)
-		watch_poll_later(watch, NEWS_INTERVAL_MSECS);
+		watch_poll_later(watch, I_MAX(wait, NEWS_INTERVAL_MSECS));
 }
 
 static void

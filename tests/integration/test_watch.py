@@ -330,6 +330,78 @@ def test_server_says_goodbye(watcher, scripted):
     assert "try again" in text
 
 
+# Answers to LIST
+
+def lists(count, name, end):
+    """A hook that lists so many folders: the name is a format of their
+    number. It ends with this line."""
+    def hook(session, tag, _args):
+        for start in range(0, count, 100):
+            names = [name % number
+                     for number in range(start, min(start + 100, count))]
+            session.send("".join(
+                f'* LIST () "/" "{folder}"\r\n'
+                f'* STATUS "{folder}" (UIDVALIDITY 1 UIDNEXT 7)\r\n'
+                for folder in names).encode())
+        session.send(f"{tag} {end}\r\n".encode())
+        return True
+    return hook
+
+
+def megabytes(pid, key):
+    return int(process_status(pid)[key].split()[0]) / 1024
+
+
+@pytest.mark.parametrize("count,name", [
+    (2000, "%d" + "x" * 60000),
+    (20000, "%d" + "x" * 1000)], ids=["too-long", "long"])
+def test_answer_to_list_is_bounded(watcher, scripted, count, name):
+    scripted.capabilities = POLL_ONLY.split()
+    scripted.on("LIST", lists(count, name, "OK done"))
+    before = megabytes(watcher.pid, "VmHWM")
+    work = watcher.watch(scripted.port)
+    assert "LIST" in work.failed("protocol")[1]
+    assert megabytes(watcher.pid, "VmHWM") - before < 32
+
+
+def test_many_folders_are_no_fault(watcher, scripted):
+    scripted.capabilities = POLL_ONLY.split()
+    scripted.on("LIST", lists(20000, "Projects/of last year/number %d",
+                              "OK done"))
+    before = megabytes(watcher.pid, "VmHWM")
+    watcher.watch(scripted.port).watching("poll")
+    assert megabytes(watcher.pid, "VmHWM") - before < 64
+
+
+def test_deep_names_take_little_memory(watcher, scripted):
+    """They are mapped, once the answer is complete."""
+    scripted.capabilities = POLL_ONLY.split()
+    scripted.on("LIST", lists(3500, "%d" + "/x" * 500, "OK done"))
+    before = megabytes(watcher.pid, "VmHWM")
+    watcher.watch(scripted.port, preset="backup").watching("poll")
+    assert megabytes(watcher.pid, "VmHWM") - before < 64
+
+
+def test_refused_answer_to_list_is_freed(watcher, scripted):
+    scripted.capabilities = IDLE_AND_POLL.split()
+    scripted.on("LIST", lists(3500, "%d" + "x" * 1000, "NO sorry"))
+    before = megabytes(watcher.pid, "VmRSS")
+    watcher.watch(scripted.port).watching("idle")
+    assert megabytes(watcher.pid, "VmRSS") - before < 4
+
+
+@pytest.mark.soak
+def test_unasked_lists_are_asked_about_now_and_then(watcher, scripted):
+    scripted.capabilities = [*IDLE_AND_POLL.split(), "NOTIFY"]
+    scripted.on("NOTIFY", answer("OK", "done"))
+    work = watcher.watch(scripted.port)
+    work.watching("notify")
+    for _ in range(150):
+        scripted.connections[-1].send(b'* LIST () "/" New\r\n')
+        time.sleep(0.2)
+    assert 8 <= said(scripted, "LIST") <= 15
+
+
 # Servers that misbehave
 
 def test_flood(watcher, scripted):

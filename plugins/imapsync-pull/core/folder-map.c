@@ -15,8 +15,6 @@
 #include <regex.h>
 
 #define FOLDER_NAME_MAX 255
-/* modified UTF-7 of the longest name, generously */
-#define FOLDER_REMOTE_NAME_MAX 1024
 #define FOLDER_REGEX_MAX 1024
 #define FOLDER_SUFFIX_DIGITS 8
 

@@ -70,6 +70,11 @@ void watch_folders_begin(struct watch_folders *folders)
 	p_array_init(&folders->states, folders->pool, 16);
 }
 
+void watch_folders_abort(struct watch_folders *folders)
+{
+	answer_free(folders);
+}
+
 void watch_folders_add(struct watch_folders *folders,
 		       const struct folder_listed *listed)
 {

@@ -21,6 +21,8 @@ void watch_folders_add(struct watch_folders *folders,
 		       const struct folder_listed *listed);
 void watch_folders_add_status(struct watch_folders *folders, const char *name,
 			      const uint64_t *numbers, unsigned int count);
+/* There will be no end: what came of it is freed. Nothing if none came in. */
+void watch_folders_abort(struct watch_folders *folders);
 /* It is complete. heard: the folder that is heard by IDLE, or NULL. A change of
    what is listed is a change of what counts. */
 void watch_folders_end(struct watch_folders *folders, const char *heard,
