@@ -116,12 +116,6 @@ static void login_starttls(struct remote_imap *client)
  * Ready
  */
 
-static void
-login_ignore_reply(const struct remote_imap_reply *reply ATTR_UNUSED,
-		   void *context ATTR_UNUSED)
-{
-}
-
 static void login_ready(struct remote_imap *client)
 {
 	const struct remote_imap_reply reply = {
@@ -133,8 +127,7 @@ static void login_ready(struct remote_imap *client)
 	/* some providers refuse to open a mailbox before they know who asks */
 	if (remote_imap_has_capability(client, "ID")) {
 		remote_imap_command_internal(client, REPLY_STEP_OTHER,
-			"ID (\"name\" \"imapsync-pull\")",
-			login_ignore_reply, NULL);
+			"ID (\"name\" \"imapsync-pull\")", NULL, NULL);
 	}
 	remote_imap_report_step(client, REMOTE_IMAP_STEP_LOGIN,
 				client->mechanism, NULL);

@@ -71,6 +71,7 @@ struct imap_command {
 	size_t held;
 	bool begun, complete;
 
+	/* or NULL: nobody waits for it */
 	remote_imap_reply_callback_t *callback;
 	void *context;
 	/* AUTHENTICATE, IDLE: gets what follows "+" */

@@ -147,7 +147,8 @@ static bool client_flush_one(struct remote_imap *client)
 	reply.text = "";
 	reply.error = &client->error;
 	DLLIST2_REMOVE(&client->lost, &client->lost_tail, cmd);
-	cmd->callback(&reply, cmd->context);
+	if (cmd->callback != NULL)
+		cmd->callback(&reply, cmd->context);
 	command_free(cmd);
 	return TRUE;
 }
@@ -202,11 +203,23 @@ static void client_close_streams(struct remote_imap *client)
 	client->fd = -1;
 }
 
+/* The end of the connection is told to whoever waits for a command. */
+static bool client_is_waited_for(const struct remote_imap *client)
+{
+	const struct imap_command *cmd;
+
+	for (cmd = client->commands; cmd != NULL; cmd = cmd->next) {
+		if (cmd->callback != NULL)
+			return TRUE;
+	}
+	return FALSE;
+}
+
 static void client_close(struct remote_imap *client)
 {
 	client->tell_closed = client->callbacks.closed != NULL &&
 		client->state == REMOTE_IMAP_STATE_READY &&
-		client->commands == NULL;
+		!client_is_waited_for(client);
 	client->state = REMOTE_IMAP_STATE_CLOSED;
 	if (client->dns_lookup != NULL)
 		dns_lookup_abort(&client->dns_lookup);
@@ -651,7 +664,8 @@ void remote_imap_finish_command(struct remote_imap *client,
 		client->sending = cmd->next;
 	if (client->idle == cmd)
 		client->idle = NULL;
-	cmd->callback(reply, cmd->context);
+	if (cmd->callback != NULL)
+		cmd->callback(reply, cmd->context);
 	command_free(cmd);
 	client_send(client);
 	remote_imap_update_timers(client);

@@ -178,7 +178,8 @@ bool remote_imap_has_capability(struct remote_imap *client, const char *name);
 /* Queue a command, without tag and CRLF. Sent at once behind those before it;
    LOST if the connection is closed. Not before the connect callback said OK.
    step classes its failure. A command may hold arguments written by
-   remote_imap_quote() only: never raw remote or user bytes. */
+   remote_imap_quote() only: never raw remote or user bytes. callback may be
+   NULL: nobody waits for the answer. */
 void remote_imap_command(struct remote_imap *client, enum reply_step step,
 			 const char *command,
 			 remote_imap_reply_callback_t *callback, void *context);

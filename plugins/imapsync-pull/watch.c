@@ -302,12 +302,6 @@ static void watch_send_examine(struct watch *watch)
 	watch_command(watch, REPLY_STEP_SELECT, str_c(cmd));
 }
 
-static void
-watch_ignore_reply(const struct remote_imap_reply *reply ATTR_UNUSED,
-		   void *context ATTR_UNUSED)
-{
-}
-
 static void watch_send_notify(struct watch *watch)
 {
 	/* flags of folders that are not selected are told by their MODSEQ
@@ -315,8 +309,7 @@ static void watch_send_notify(struct watch *watch)
 	if (watch->condstore &&
 	    remote_imap_has_capability(watch->client, "ENABLE")) {
 		remote_imap_command(watch->client, REPLY_STEP_OTHER,
-				    "ENABLE CONDSTORE", watch_ignore_reply,
-				    NULL);
+				    "ENABLE CONDSTORE", NULL, NULL);
 	}
 	watch_command(watch, REPLY_STEP_OTHER,
 		      "NOTIFY SET (personal (MessageNew MessageExpunge "

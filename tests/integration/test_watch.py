@@ -320,6 +320,17 @@ def test_server_hangs_up(watcher, scripted, caps):
     work.failed("network")
 
 
+@pytest.mark.sanitize
+def test_hang_up_before_all_is_answered(watcher, scripted):
+    """Nobody waits for the answer to ID."""
+    scripted.capabilities = [*POLL_ONLY.split(), "ID"]
+    scripted.on("ID", lambda *_args: True)
+    work = watcher.watch(scripted.port)
+    work.watching("poll")
+    scripted.connections[-1].sock.shutdown(socket.SHUT_RDWR)
+    work.failed("network", 5)
+
+
 def test_server_says_goodbye(watcher, scripted):
     work = watcher.watch(scripted.port)
     work.watching("idle")
