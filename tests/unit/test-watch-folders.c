@@ -151,12 +151,35 @@ START_TEST(heard_folder)
 }
 END_TEST
 
+/* They may cost any time: here they choose all, and exclude nothing. */
+START_TEST(regular_expressions)
+{
+	account_init("folders=/INBOX/,\\Sent");
+	(void)answer(1, 1, 1, NULL);
+	ck_assert(watch_folders_count(folders, "INBOX"));
+	ck_assert(watch_folders_count(folders, "Lists"));
+}
+END_TEST
+
+START_TEST(excluded_by_regular_expressions)
+{
+	account_init("exclude=/Lists/,INBOX");
+	watch_folders_deinit(&folders);
+	account.folders = (const char *const []){ "*", NULL };
+	folders = watch_folders_init(&account);
+	(void)answer(1, 1, 1, NULL);
+	ck_assert(!watch_folders_count(folders, "INBOX"));
+	ck_assert(watch_folders_count(folders, "Lists"));
+	ck_assert(watch_folders_count(folders, "Lists/x"));
+}
+END_TEST
+
 /* Masks that make no sense: rather too many runs than none. */
 START_TEST(bad_masks)
 {
 	struct watch_digest old;
 
-	account_init("folders=/(/");
+	account_init("folders=\\Nonsense");
 	old = answer(1, 1, 1, NULL);
 	ck_assert(differs(old, answer(1, 1, 2, NULL)));
 	ck_assert(watch_folders_count(folders, "Lists"));
@@ -177,6 +200,8 @@ int main(void)
 	tcase_add_test(tc, folders_named);
 	tcase_add_test(tc, folders_come_and_go);
 	tcase_add_test(tc, heard_folder);
+	tcase_add_test(tc, regular_expressions);
+	tcase_add_test(tc, excluded_by_regular_expressions);
 	tcase_add_test(tc, bad_masks);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);

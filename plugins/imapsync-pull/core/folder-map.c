@@ -16,6 +16,12 @@
 
 #define FOLDER_NAME_MAX 255
 #define FOLDER_REGEX_MAX 1024
+/* The C library copies what is repeated, and what is repeated in it, again: a
+   line of nested groups is gigabytes and minutes. These are the groups, how
+   often single characters are repeated together, and groups in groups. */
+#define FOLDER_REGEX_MAX_GROUPS 20
+#define FOLDER_REGEX_MAX_TIMES 100
+#define FOLDER_REGEX_MAX_GROUP_TIMES 16
 #define FOLDER_SUFFIX_DIGITS 8
 
 #define FOLDER_SPECIAL_VIRTUAL \
@@ -862,20 +868,71 @@ static void folder_select(struct folder_map *map)
  * The account's words
  */
 
-static int
-folder_regex_init(struct folder_mask *mask, const char **error_r)
+struct folder_regex_cost {
+	unsigned int groups;
+	/* sum, and product */
+	unsigned int times, group_times;
+};
+
+/* How often the library copies what stands before p; 0 = p is no repetition
+   that copies. */
+static unsigned int folder_regex_times(const char *p)
 {
-	size_t len = strlen(mask->text);
+	unsigned int num = 0, max = 0;
+
+	if (*p == '+')
+		return 2;
+	if (*p != '{')
+		return 0;
+	for (p++; i_isdigit(*p) || *p == ','; p++) {
+		num = *p == ',' ? 0 : I_MIN(num * 10 + (*p - '0'), RE_DUP_MAX);
+		max = I_MAX(max, num);
+	}
+	return max;
+}
+
+/* Brackets are not looked for: what stands in them counts, too. */
+static const char *folder_regex_why_not(const char *regex)
+{
+	struct folder_regex_cost cost = { .group_times = 1 };
+	unsigned int times;
+	/* there is a group or a repetition before p */
+	bool behind = FALSE;
+	const char *p;
+
+	for (p = regex; *p != '\0'; p++) {
+		if (*p == '\\' && i_isdigit(p[1]))
+			return "it must have no back-references";
+		times = folder_regex_times(p);
+		if (times > 0 && behind)
+			cost.group_times *= times;
+		else
+			cost.times += times;
+		if (*p == '(' && ++cost.groups > FOLDER_REGEX_MAX_GROUPS)
+			return "it has too many groups";
+		if (cost.times > FOLDER_REGEX_MAX_TIMES ||
+		    cost.group_times > FOLDER_REGEX_MAX_GROUP_TIMES)
+			return "it repeats too much";
+		behind = strchr(")*+?}", *p) != NULL;
+		if (*p == '\\' && p[1] != '\0')
+			p++;
+	}
+	return NULL;
+}
+
+static int
+folder_regex_compile(struct folder_mask *mask, const char *regex,
+		     const char **error_r)
+{
+	const char *why = folder_regex_why_not(regex);
 	char error[128];
 	int ret;
 
-	if (len < 3 || len > FOLDER_REGEX_MAX || mask->text[len - 1] != '/') {
-		*error_r = t_strdup_printf("mask %s: a regular expression "
-					   "must be written /.../", mask->text);
+	if (why != NULL) {
+		*error_r = t_strdup_printf("mask %s: %s", mask->text, why);
 		return -1;
 	}
-	ret = regcomp(&mask->compiled, t_strdup_printf("^(%s)$",
-			t_strndup(mask->text + 1, len - 2)),
+	ret = regcomp(&mask->compiled, t_strdup_printf("^(%s)$", regex),
 		      REG_EXTENDED | REG_NOSUB);
 	if (ret != 0) {
 		regerror(ret, &mask->compiled, error, sizeof(error));
@@ -886,19 +943,36 @@ folder_regex_init(struct folder_mask *mask, const char **error_r)
 	return 0;
 }
 
+bool folder_mask_is_regex(const char *mask)
+{
+	return mask[0] == '/';
+}
+
+static int
+folder_regex_init(struct folder_mask *mask, const char **error_r)
+{
+	size_t len = strlen(mask->text);
+
+	if (len < 3 || len > FOLDER_REGEX_MAX || mask->text[len - 1] != '/') {
+		*error_r = t_strdup_printf("mask %s: a regular expression "
+					   "must be written /.../", mask->text);
+		return -1;
+	}
+	return folder_regex_compile(mask, t_strndup(mask->text + 1, len - 2),
+				    error_r);
+}
+
 static int folder_mask_init(struct folder_mask *mask, const char **error_r)
 {
-	switch (mask->text[0]) {
-	case '\\':
-		mask->special_use = folder_special_use_parse(mask->text);
-		if (mask->special_use == FOLDER_SPECIAL_NONE) {
-			*error_r = t_strdup_printf("mask %s: unknown special "
-						   "use", mask->text);
-			return -1;
-		}
-		return 0;
-	case '/':
+	if (folder_mask_is_regex(mask->text))
 		return folder_regex_init(mask, error_r);
+	if (mask->text[0] != '\\')
+		return 0;
+	mask->special_use = folder_special_use_parse(mask->text);
+	if (mask->special_use == FOLDER_SPECIAL_NONE) {
+		*error_r = t_strdup_printf("mask %s: unknown special use",
+					   mask->text);
+		return -1;
 	}
 	return 0;
 }

@@ -85,7 +85,10 @@ struct folder_local {
    else the only one whose name needed no change.
 
    masks (account->folders, exclude): '*' and '%' as in LIST with the remote
-   separator, a slash-enclosed regular expression (POSIX extended, whole name),
+   separator, a slash-enclosed regular expression (POSIX extended, whole name;
+   without back-references, and without much that is repeated in what is
+   repeated: compiling stays cheap, but matching may take some milliseconds and
+   megabytes for each name),
    or \Special; exclude wins. Matching is on the UTF-8 remote name, with INBOX
    as its first level in capitals. \Special in folders means one folder: the
    first with the attribute, or without any the best well-known name; in exclude
@@ -104,6 +107,9 @@ int folder_map_make(pool_t pool, const struct account *account,
 enum folder_special_use folder_special_use_parse(const char *attribute);
 /* "\\Sent" and so on; "" for none. */
 const char *folder_special_use_name(enum folder_special_use use);
+
+/* TRUE if the item of folders or exclude is a regular expression. */
+bool folder_mask_is_regex(const char *mask);
 
 /* TRUE if the folder's mail never meets Sieve: Sent, Drafts, Junk, Trash. */
 bool folder_special_use_is_filed(enum folder_special_use use);

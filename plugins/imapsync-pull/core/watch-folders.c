@@ -16,7 +16,9 @@ struct folder_status {
 };
 
 struct watch_folders {
-	const struct account *account;
+	pool_t account_pool;
+	/* as given, but for its regular expressions */
+	struct account account;
 
 	/* of the names of the folders that count, rising */
 	ARRAY(uint64_t) counting;
@@ -30,11 +32,46 @@ struct watch_folders {
 	ARRAY(struct folder_status) states;
 };
 
+/* The masks, with this in the place of regular expressions, or nothing if
+   NULL. */
+static const char *const *
+masks_without_regex(pool_t pool, const char *const *masks, const char *instead)
+{
+	const char **copy = p_new(pool, const char *,
+				  str_array_length(masks) + 1);
+	unsigned int count = 0;
+
+	for (; *masks != NULL; masks++) {
+		if (!folder_mask_is_regex(*masks))
+			copy[count++] = *masks;
+		else if (instead != NULL)
+			copy[count++] = instead;
+	}
+	return copy;
+}
+
+/* A regular expression costs what its owner and the server's names make it
+   cost, and all accounts are watched by one process. Rather too many runs than
+   none: it chooses all, and excludes nothing. */
+static void
+folders_take_account(struct watch_folders *folders,
+		     const struct account *account)
+{
+	pool_t pool = pool_alloconly_create("watch masks", 256);
+
+	folders->account_pool = pool;
+	folders->account = *account;
+	folders->account.folders =
+		masks_without_regex(pool, account->folders, "*");
+	folders->account.exclude =
+		masks_without_regex(pool, account->exclude, NULL);
+}
+
 struct watch_folders *watch_folders_init(const struct account *account)
 {
 	struct watch_folders *folders = i_new(struct watch_folders, 1);
 
-	folders->account = account;
+	folders_take_account(folders, account);
 	folders->all_count = TRUE;
 	i_array_init(&folders->counting, 4);
 	return folders;
@@ -55,6 +92,7 @@ void watch_folders_deinit(struct watch_folders **_folders)
 	*_folders = NULL;
 	answer_free(folders);
 	array_free(&folders->counting);
+	pool_unref(&folders->account_pool);
 	i_free(folders);
 }
 
@@ -135,7 +173,7 @@ folders_map(struct watch_folders *folders, struct folder_mapped *mapped)
 	const char *error;
 
 	listed = array_get(&folders->listed, &count);
-	return folder_map_make(folders->pool, folders->account, &local, listed,
+	return folder_map_make(folders->pool, &folders->account, &local, listed,
 			       count, mapped, &error) == 0;
 }
 

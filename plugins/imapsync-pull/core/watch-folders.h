@@ -4,7 +4,8 @@
 #include "watch-digest.h"
 
 /* Which folders of a watched account count: those that its runs pull. News of
-   others are no reason for a run. Pure. What is kept from one LIST to the next
+   others are no reason for a run, but for those that only a regular expression
+   leaves out: none is matched here. Pure. What is kept from one LIST to the next
    is a few bytes for each folder that counts. */
 
 struct account;
