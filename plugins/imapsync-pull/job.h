@@ -23,17 +23,20 @@
    service -> watcher (socket imapsync-pull-watch), as long as both live:
      watch TAB id=N TAB user=U TAB name=A TAB secret=S TAB set=key=value ...
      forget TAB id=N
+     ping
    watcher -> service:
      watching TAB N TAB <mode>
      changed TAB N
      failed TAB N TAB <class> TAB <wait_secs> TAB <text>
+     pong TAB <pid>
    id is the service's, and used for one watch only. mode is a
    watch_mode_name(). watching: from now on every change is heard; it comes
    again if the mode changes. changed: at once, then at most once a second while
    it goes on, later once in ten seconds. failed: the watch is over and
    forgotten; wait_secs is what the server, or sense, asks to wait before the
-   next try, 0 = nothing. No answer follows a forget, but answers sent before it
-   may still come.
+   next try, 0 = nothing. pong answers ping, with the watcher's process id: if
+   it does not come, the watcher hangs. No answer follows a forget, but answers
+   sent before it may still come.
 
    any mail process -> service (socket imapsync-pull-wake), without a handshake:
      wake TAB <user>

@@ -19,6 +19,8 @@
 /* until the next one, after the second that was not; doubled each time */
 #define WATCH_RETRY_MIN_MSECS (30*1000)
 #define WATCH_RETRY_MAX_MSECS (60*60*1000)
+/* is a watcher alive? */
+#define WATCH_PING_MSECS (30*1000)
 
 static const char *watch_label(const struct scheduler_account *account)
 {
@@ -287,7 +289,8 @@ void scheduler_watch_init(struct scheduler *scheduler)
 		return;
 	scheduler->watches = watch_client_init(
 		t_strconcat(service->base_dir, "/"JOB_SOCKET_WATCH, NULL),
-		set->imapsync_pull_watch_processes, &watch_handlers, scheduler);
+		set->imapsync_pull_watch_processes, WATCH_PING_MSECS,
+		&watch_handlers, scheduler);
 }
 
 void scheduler_watch_deinit(struct scheduler *scheduler)

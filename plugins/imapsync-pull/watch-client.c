@@ -40,6 +40,11 @@ struct watch_process {
 	bool connecting, ready;
 	/* handshake; or until it is asked again */
 	struct timeout *to_handshake, *to_reconnect;
+	/* 0 = not known yet */
+	unsigned int pid;
+	/* pings since its last answer */
+	unsigned int pings;
+	struct timeout *to_ping;
 	/* tells what became of its accounts, from the ioloop */
 	struct timeout *to_lost;
 	ARRAY(unsigned int) lost;
@@ -50,7 +55,7 @@ struct watch_client {
 	char *socket_path;
 	struct connection_list *connections;
 	struct watch_process *processes;
-	unsigned int process_count;
+	unsigned int process_count, ping_msecs;
 	HASH_TABLE(void *, struct watched *) watched;
 
 	struct watch_handlers handlers;
@@ -117,6 +122,7 @@ static void process_lost(struct watch_process *process, const char *text)
 {
 	process->connecting = process->ready = FALSE;
 	timeout_remove(&process->to_handshake);
+	timeout_remove(&process->to_ping);
 	while (process->watched != NULL) {
 		array_push_back(&process->lost, &process->watched->id);
 		watched_free(process->watched);
@@ -181,6 +187,28 @@ static void process_send(struct watch_process *process, struct watched *watched)
 	watched_sent(watched);
 }
 
+/* It cannot be killed from here. Hung up on, it ends when it wakes up; until
+   then it counts as one of its service's processes. */
+static void process_hangs(struct watch_process *process)
+{
+	e_error(process->conn.event, "watcher process %u hangs: another one is "
+		"asked for. Until it is killed it takes one of process_limit "
+		"of service "JOB_SOCKET_WATCH, process->pid);
+	connection_deinit(&process->conn);
+	process_lost(process, "the watcher process hangs: see the server's "
+		     "log");
+}
+
+static void process_ping(struct watch_process *process)
+{
+	if (process->pings == WATCH_CLIENT_MAX_PINGS) {
+		process_hangs(process);
+		return;
+	}
+	process->pings++;
+	o_stream_nsend_str(process->conn.output, "ping\n");
+}
+
 static void process_handshake_ready(struct connection *conn)
 {
 	struct watch_process *process =
@@ -189,6 +217,10 @@ static void process_handshake_ready(struct connection *conn)
 
 	process->ready = TRUE;
 	timeout_remove(&process->to_handshake);
+	process->pid = process->pings = 0;
+	process_ping(process);
+	process->to_ping = timeout_add(process->client->ping_msecs,
+				       process_ping, process);
 	for (watched = process->watched; watched != NULL;
 	     watched = watched->next)
 		process_send(process, watched);
@@ -268,6 +300,16 @@ static bool line_handle(struct watch_client *client, const char *text)
 	return FALSE;
 }
 
+/* Returns FALSE if it is something else. */
+static bool process_pong(struct watch_process *process, const char *text)
+{
+	if (strncmp(text, "pong\t", 5) != 0 ||
+	    str_to_uint(text + 5, &process->pid) < 0)
+		return FALSE;
+	process->pings = 0;
+	return TRUE;
+}
+
 static int process_input_line(struct connection *conn, const char *text)
 {
 	struct watch_process *process =
@@ -275,7 +317,7 @@ static int process_input_line(struct connection *conn, const char *text)
 
 	if (!connection_handshake_received(conn))
 		return connection_input_line_default(conn, text);
-	if (line_handle(process->client, text))
+	if (process_pong(process, text) || line_handle(process->client, text))
 		return 1;
 	e_error(conn->event, "the watcher process sent a broken line");
 	return -1;
@@ -293,6 +335,7 @@ static const struct connection_vfuncs process_vfuncs = {
 
 struct watch_client *
 watch_client_init(const char *socket_path, unsigned int processes,
+		  unsigned int ping_msecs,
 		  const struct watch_handlers *handlers, void *context)
 {
 	struct watch_client *client = i_new(struct watch_client, 1);
@@ -307,6 +350,7 @@ watch_client_init(const char *socket_path, unsigned int processes,
 						   &process_vfuncs);
 	hash_table_create_direct(&client->watched, default_pool, 0);
 	client->process_count = processes;
+	client->ping_msecs = ping_msecs;
 	client->processes = i_new(struct watch_process, processes);
 	for (i = 0; i < processes; i++) {
 		client->processes[i].client = client;
@@ -322,6 +366,7 @@ static void process_deinit(struct watch_process *process)
 	while (process->watched != NULL)
 		watched_free(process->watched);
 	timeout_remove(&process->to_handshake);
+	timeout_remove(&process->to_ping);
 	timeout_remove(&process->to_reconnect);
 	timeout_remove(&process->to_lost);
 	array_free(&process->lost);

@@ -29,9 +29,13 @@ struct watch_handlers {
 		       unsigned int wait_secs, const char *text, void *context);
 };
 
-/* processes: how many share the accounts, at least 1. */
+/* processes: how many share the accounts, at least 1. ping_msecs: a process is
+   asked so often whether it is alive; if it has not answered
+   WATCH_CLIENT_MAX_PINGS in a row by then, all goes on as if it had died. */
+#define WATCH_CLIENT_MAX_PINGS 2
 struct watch_client *
 watch_client_init(const char *socket_path, unsigned int processes,
+		  unsigned int ping_msecs,
 		  const struct watch_handlers *handlers, void *context);
 /* Forgets all watches, without a word to the handlers. */
 void watch_client_deinit(struct watch_client **client);

@@ -291,27 +291,46 @@ request_watch(unsigned int id, pool_t pool, const struct job_line *line)
 }
 
 static int
-request_handle(pool_t pool, const char *text, const char **error_r)
+request_handle_id(pool_t pool, const struct job_line *line,
+		  const char **error_r)
 {
-	struct job_line line;
-	const char *id_text;
+	const char *id_text = job_line_get(line, "id");
 	unsigned int id;
 
-	if (job_line_parse(pool, text, &line, error_r) < 0)
-		return -1;
-	id_text = job_line_get(&line, "id");
 	if (id_text == NULL || str_to_uint(id_text, &id) < 0 || id == 0) {
 		*error_r = "no id";
 		return -1;
 	}
-	if (strcmp(line.word, "watch") == 0) {
-		request_watch(id, pool, &line);
-	} else if (strcmp(line.word, "forget") == 0) {
+	if (strcmp(line->word, "watch") == 0) {
+		request_watch(id, pool, line);
+	} else if (strcmp(line->word, "forget") == 0) {
 		request_forget(id);
 	} else {
 		*error_r = "unknown request";
 		return -1;
 	}
+	return 0;
+}
+
+static void request_ping(void)
+{
+	string_t *str = t_str_new(16);
+
+	job_line_begin(str, "pong");
+	job_line_add_arg(str, dec2str(getpid()));
+	answer_send(str);
+}
+
+static int
+request_handle(pool_t pool, const char *text, const char **error_r)
+{
+	struct job_line line;
+
+	if (job_line_parse(pool, text, &line, error_r) < 0)
+		return -1;
+	if (strcmp(line.word, "ping") != 0)
+		return request_handle_id(pool, &line, error_r);
+	request_ping();
 	return 0;
 }
 

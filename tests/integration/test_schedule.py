@@ -548,6 +548,27 @@ def test_killed_watcher(local, remote, corpus):
     wait_pulled(local, 1)
 
 
+@pytest.mark.soak
+def test_hung_watcher(local, remote, corpus):
+    """It is given up, and another one watches."""
+    local.log.allow("watcher process [0-9]+ hangs")
+    local.log.allow("killed with signal 9")
+    remote.start()
+    account_of(local, remote, idle="INBOX", interval="1d")
+    wait_for(lambda: status(local)["watch"], what="the watch")
+    watcher, = local.pids(WATCHER)
+    local.kill(watcher, signal.SIGSTOP)
+    try:
+        wait_for(lambda: len(local.pids(WATCHER)) == 2, 120,
+                 what="another watcher")
+        wait_for(lambda: status(local)["watch"], what="another watch")
+        add(remote, "anna", corpus.message())
+        wait_pulled(local, 1)
+        assert f"watcher process {watcher} hangs" in local.log.text()
+    finally:
+        local.kill(watcher, signal.SIGKILL)
+
+
 def test_password_changes_under_watch(local, remote):
     """The watch is refused once, and then a run, which says so: nobody is
     locked out by us."""

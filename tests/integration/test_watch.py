@@ -197,6 +197,12 @@ def test_may_do_nothing(remote, watcher):
 
 
 @pytest.mark.sanitize
+def test_says_that_it_lives(watcher):
+    for _ in range(3):
+        watcher.ping()
+
+
+@pytest.mark.sanitize
 def test_ends_with_the_service(remote, watcher):
     remote.start()
     watcher.watch(remote.port("imap")).watching("notify")

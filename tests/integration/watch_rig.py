@@ -130,6 +130,11 @@ class Watcher:
                   *(f"set={key}={value}" for key, value in keys.items()))
         return self._watched[number]
 
+    def ping(self, timeout=5):
+        """Between watches: the next line is its answer."""
+        self.send("ping")
+        assert self._line(timeout) == f"pong\t{self.pid}"
+
     def gone(self, timeout=20):
         """It hangs up; what it still says is thrown away."""
         try:

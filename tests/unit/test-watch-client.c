@@ -17,6 +17,7 @@
    what the name of the account says. */
 
 #define TIMEOUT_MSECS 10000
+#define PING_MSECS 50
 
 static struct ioloop *ioloop;
 static struct timeout *to_hang;
@@ -25,7 +26,9 @@ static char *dir;
 static int listen_fd;
 static struct io *listen_io;
 static struct connection_list *watchers;
-static unsigned int watcher_count;
+static unsigned int watcher_count, ping_count;
+/* pings are not answered */
+static bool deaf;
 /* what happened, in order */
 static string_t *trace;
 /* what is waited for */
@@ -86,6 +89,15 @@ static int watcher_watch(struct connection *conn, const struct job_line *line)
 	return watches[i].dies ? -1 : 1;
 }
 
+static int watcher_ping(struct connection *conn)
+{
+	if (!deaf)
+		o_stream_nsend_str(conn->output, "pong\t77\n");
+	if (++ping_count == 5)
+		tell("pinged");
+	return 1;
+}
+
 static int watcher_line(struct connection *conn, const char *text)
 {
 	struct job_line line;
@@ -97,6 +109,8 @@ static int watcher_line(struct connection *conn, const char *text)
 					&line, &error), 0);
 	if (strcmp(line.word, "watch") == 0)
 		return watcher_watch(conn, &line);
+	if (strcmp(line.word, "ping") == 0)
+		return watcher_ping(conn);
 	ck_assert_str_eq(line.word, "forget");
 	tell(t_strdup_printf("<-%s", job_line_get(&line, "id")));
 	return 1;
@@ -179,7 +193,8 @@ static void setup(void)
 
 	ioloop = io_loop_create();
 	trace = str_new(default_pool, 256);
-	watcher_count = 0;
+	watcher_count = ping_count = 0;
+	deaf = FALSE;
 	i_strocpy(template, "/tmp/test-watch-XXXXXX", sizeof(template));
 	dir = mkdtemp(template);
 	ck_assert_ptr_nonnull(dir);
@@ -187,7 +202,8 @@ static void setup(void)
 	ck_assert_int_ge(listen_fd, 0);
 	listen_io = io_add(listen_fd, IO_READ, watcher_accept, NULL);
 	watchers = connection_list_init(&job_server_set, &watcher_vfuncs);
-	client = watch_client_init(socket_path(), 2, &handlers, NULL);
+	client = watch_client_init(socket_path(), 2, PING_MSECS, &handlers,
+				   NULL);
 	to_hang = timeout_add(TIMEOUT_MSECS, hanging, NULL);
 }
 
@@ -311,6 +327,32 @@ START_TEST(client_lost_and_removed)
 }
 END_TEST
 
+START_TEST(client_pings)
+{
+	add(1, "silent");
+	await("pinged ");
+	ck_assert_str_eq(str_c(trace), "<1 pinged ");
+	ck_assert_uint_eq(watch_client_count(client), 1);
+}
+END_TEST
+
+/* The next process gets what is added then. */
+START_TEST(client_hangs)
+{
+	deaf = TRUE;
+	add(1, "silent");
+	add(3, "silent");
+	await("1:local,0 ");
+	await("3:local,0 ");
+	ck_assert_uint_eq(ping_count, WATCH_CLIENT_MAX_PINGS);
+	ck_assert_uint_eq(watch_client_count(client), 0);
+	deaf = FALSE;
+	add(5, "fine");
+	await("5:changed ");
+	ck_assert_uint_eq(watcher_count, 2);
+}
+END_TEST
+
 START_TEST(client_no_watcher)
 {
 	i_unlink(socket_path());
@@ -337,6 +379,8 @@ int main(void)
 	tcase_add_test(tc, client_comes_back);
 	tcase_add_test(tc, client_handlers_may_act);
 	tcase_add_test(tc, client_lost_and_removed);
+	tcase_add_test(tc, client_pings);
+	tcase_add_test(tc, client_hangs);
 	tcase_add_test(tc, client_no_watcher);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
