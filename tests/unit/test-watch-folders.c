@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include "lib.h"
+#include "str.h"
 #include "core/account.h"
 #include "core/folder-map.h"
 #include "core/watch-folders.h"
@@ -174,6 +175,25 @@ START_TEST(excluded_by_regular_expressions)
 }
 END_TEST
 
+START_TEST(masks_that_take_long)
+{
+	string_t *str = t_str_new(65536);
+	unsigned int i;
+
+	str_append(str, "folders=INBOX");
+	while (str_len(str) < 60000)
+		str_append(str, ",*x");
+	account_init(str_c(str));
+	(void)answer(1, 1, 1, NULL);
+	ck_assert(!watch_folders_count(folders, "Lists"));
+	watch_folders_begin(folders);
+	for (i = 0; i < 500; i++)
+		add(t_strdup_printf("Lists/%050u", i), 1);
+	(void)end(NULL);
+	ck_assert(watch_folders_count(folders, "Lists"));
+}
+END_TEST
+
 /* Masks that make no sense: rather too many runs than none. */
 START_TEST(bad_masks)
 {
@@ -202,6 +222,7 @@ int main(void)
 	tcase_add_test(tc, heard_folder);
 	tcase_add_test(tc, regular_expressions);
 	tcase_add_test(tc, excluded_by_regular_expressions);
+	tcase_add_test(tc, masks_that_take_long);
 	tcase_add_test(tc, bad_masks);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);

@@ -6,6 +6,8 @@
 #include "folder-map.h"
 #include "watch-folders.h"
 
+/* characters of masks times characters of names: a second or so */
+#define MATCH_MAX_STEPS (300ULL * 1000 * 1000)
 /* numbers of a folder's state */
 #define STATUS_MAX_NUMBERS 8
 
@@ -163,6 +165,29 @@ static int hash_cmp(const uint64_t *a, const uint64_t *b)
 	return *a < *b ? -1 : *a > *b ? 1 : 0;
 }
 
+static uint64_t strings_length(const char *const *strings)
+{
+	uint64_t length = 0;
+
+	for (; *strings != NULL; strings++)
+		length += strlen(*strings);
+	return length;
+}
+
+/* Other accounts wait meanwhile. */
+static bool folders_map_takes_long(struct watch_folders *folders)
+{
+	const struct account *account = &folders->account;
+	const struct folder_listed *listed;
+	uint64_t names = 0;
+
+	array_foreach(&folders->listed, listed)
+		names += strlen(listed->remote_name);
+	return names * (strings_length(account->folders) +
+			strings_length(account->exclude) +
+			strings_length(account->folder_map)) > MATCH_MAX_STEPS;
+}
+
 static bool
 folders_map(struct watch_folders *folders, struct folder_mapped *mapped)
 {
@@ -185,7 +210,8 @@ static void folders_choose(struct watch_folders *folders)
 	uint64_t hash;
 
 	array_clear(&folders->counting);
-	folders->all_count = !folders_map(folders, mapped);
+	folders->all_count = folders_map_takes_long(folders) ||
+		!folders_map(folders, mapped);
 	if (folders->all_count)
 		return;
 	for (i = 0; i < count; i++) {
