@@ -169,10 +169,11 @@ void producers_watch(struct producer *producer, const char *user,
 	T_BEGIN {
 		string_t *line = t_str_new(128);
 
-		if (record_write(line, &watch, &error) < 0)
-			i_unreached();
-		o_stream_nsend(producer->conn.output, str_data(line),
-			       str_len(line));
+		/* the journal may have kept a name that we would not take */
+		if (record_write(line, &watch, &error) == 0) {
+			o_stream_nsend(producer->conn.output, str_data(line),
+				       str_len(line));
+		}
 	} T_END;
 }
 

@@ -25,8 +25,9 @@
    what it can of what was not acknowledged and sends it again, with the same
    ids, when it connects again. watch goes to "auth" alone, from version 1.1 on:
    the user has failed to log in, in that network if it is known, and a success
-   is to be told, which an auth that has just started would not know. Ids rise by one from 1 for each start (random,
-   hex) of a producer: an id that is not above the last one is a repetition.
+   is to be told, which an auth that has just started would not know. Ids rise
+   by one from 1 for each start (random, hex) of a producer: an id that is not
+   above the last one is a repetition.
 
    Keys that are not known are skipped, so that a later minor version may add
    some. There is no password in any record. A user name that nobody has is
