@@ -18,8 +18,8 @@ enum folder_special_use {		/* RFC 6154, 2 */
 	FOLDER_SPECIAL_IMPORTANT = 0x80,	/* RFC 8457 */
 };
 
-/* A longer remote name is never mapped: modified UTF-7 of the longest local one,
-   generously. */
+/* A longer remote name is never mapped: modified UTF-7 of the longest local
+   one, generously. */
 #define FOLDER_REMOTE_NAME_MAX 1024
 
 /* One LIST response, as values. */
