@@ -14,7 +14,10 @@ OF_ITS_END = [re.compile(text) for text in (
     r"read\(anvil[a-z-]*\) failed: EOF",
     r"net_connect_unix\(anvil[a-z-]*\) failed",
     r"net_connect_unix\(\S*/stats-writer\) failed: No such file",
-    r"read\(log listen_fd\(\d+\): \) failed: EOF")]
+    r"read\(log listen_fd\(\d+\): \) failed: EOF",
+    r"userdb lookup\(\w+\): connect\(\S*/auth-userdb\) failed: No such file",
+    # why, is in a line of its own
+    r"service\([\w-]+\): child \d+ returned error 89 \(Fatal failure\)")]
 
 
 def _matches(patterns, line):
