@@ -108,7 +108,8 @@ def killed(remote, local):
             local.add_user(name, mail_format=mail_format)
         local.log.allow("killed with signal 9")
         # a storage that is repaired says so
-        local.log.allow("(Rebuilding|rebuilding|fscked|Corrupted)")
+        local.log.allow("Rebuilding|rebuilding|fscked|Corrupted|"
+                        "mdbox.*: Inconsistency in map index")
         local.log.allow("mdbox .*: Duplicate GUID")
         # one that was killed before it could say a word
         local.log.allow("command startup failed, throttling")
