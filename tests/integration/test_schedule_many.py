@@ -2,6 +2,7 @@
 failing in different ways: nobody is forgotten, no host is overrun, and what is
 appended meanwhile arrives."""
 
+import collections
 import contextlib
 import datetime
 import os
@@ -68,13 +69,17 @@ class Connections(threading.Thread):
         while not self._stopping.wait(0.03):
             self._look()
 
-    def _look(self):
-        now = dict.fromkeys(HOSTS, 0)
+    def _open(self):
         with open("/proc/net/tcp", encoding="ascii") as table:
-            for line in table:
-                _, _, peer, state, *_ = line.split(None, 4)
-                if state == ESTABLISHED and peer in self._hosts:
-                    now[self._hosts[peer]] += 1
+            rows = [line.split(None, 4) for line in table]
+        return {(self._hosts[peer], local) for _, local, peer, state, _ in rows
+                if state == ESTABLISHED and peer in self._hosts}
+
+    def _look(self):
+        """What is there twice was there between: while the table is read, one
+        may end and another begin."""
+        now = collections.Counter(
+            host for host, _local in self._open() & self._open())
         self.most = {host: max(self.most[host], now[host]) for host in HOSTS}
         self.looks += 1
 
