@@ -9,7 +9,8 @@ BAD = re.compile(r"Panic|Fatal|Error: |Raw backtrace|segfault|"
 # them.
 OF_ITS_END = [re.compile(text) for text in (
     r"conn unix:\S*stats-writer .*: Timeout waiting for handshake",
-    r"(Error|Failed to) read(ing)? configuration: .*Connection reset by peer",
+    r"(Error|Failed to) read(ing)? configuration: .*"
+    r"(Connection reset by peer|/run/config\) failed: No such file)",
     r"read\(\S*/run/config\) failed: .*Connection reset by peer",
     r"read\(anvil[a-z-]*\) failed: EOF",
     r"net_connect_unix\(anvil[a-z-]*\) failed",
