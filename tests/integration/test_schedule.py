@@ -772,6 +772,10 @@ def test_under_load(scratch, corpus, stroke):
     for name in names:
         assert digests(snapshot(local, name)) == digests(
             snapshot(remote, name))
+        # nothing begins any more while Dovecot is stopped
+        assert local.doveadm("imapsync", "account", "pause", "-u", name,
+                             "work").code == 0
+    come_to_rest(local)
 
 
 def test_one_keeps_the_schedule(local, silent):

@@ -9,16 +9,12 @@ BAD = re.compile(r"Panic|Fatal|Error: |Raw backtrace|segfault|"
 # them.
 OF_ITS_END = [re.compile(text) for text in (
     r"conn unix:\S*stats-writer .*: Timeout waiting for handshake",
-    r"(Error|Failed to) read(ing)? configuration: .*"
-    r"(Connection reset by peer|/run/config\) failed: No such file)",
+    r"(Error|Failed to) read(ing)? configuration: .*Connection reset by peer",
     r"read\(\S*/run/config\) failed: .*Connection reset by peer",
     r"read\(anvil[a-z-]*\) failed: EOF",
     r"net_connect_unix\(anvil[a-z-]*\) failed",
     r"net_connect_unix\(\S*/stats-writer\) failed: No such file",
-    r"read\(log listen_fd\(\d+\): \) failed: EOF",
-    r"userdb lookup\(\w+\): connect\(\S*/auth-userdb\) failed: No such file",
-    # why, is in a line of its own
-    r"service\([\w-]+\): child \d+ returned error 89 \(Fatal failure\)")]
+    r"read\(log listen_fd\(\d+\): \) failed: EOF")]
 
 
 def _matches(patterns, line):
