@@ -6,8 +6,8 @@
 /* Which folders of a watched account count: those that its runs pull. News of
    others are no reason for a run, but for those that only a regular expression
    leaves out: none is matched here. With very many masks and folders all count.
-   Pure. What is kept from one LIST to the next
-   is a few bytes for each folder that counts. */
+   Pure. What is kept from one LIST to the next is a few bytes for each folder
+   that counts. */
 
 struct account;
 struct folder_listed;
